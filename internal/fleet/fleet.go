@@ -1,0 +1,211 @@
+// Package fleet reads fleet.yml: what is true of every shop of a product, and where single shops are different.
+//
+// Parse turns the file into a Policy or into Findings, every problem of the file at once and each where it stands.
+// From then on Policy.Shop answers what everything that belongs to a shop is called, from its slug alone: names follow
+// the rules of naming:, unless shops: says otherwise. Policy.Slug goes the way back, from a branch to the shop.
+//
+//	policy, err := fleet.Parse("fleet.yml", src)
+//	slug, ok := policy.Slug("shops/swicked")
+//	shop, err := policy.Shop(slug) // shop.Worker, shop.D1, shop.Hostname, …
+//
+// What a shop may own is exactly what its Shop says, and two shops never share a name: this is the ground on which the
+// isolation of shops is decided elsewhere. Parse therefore refuses every file in which one shop's exception could be
+// another shop's name, also when that other shop does not exist yet.
+//
+// A Policy is not changed after Parse and may be used by many goroutines.
+package fleet
+
+import (
+	"cmp"
+	"strings"
+	"time"
+)
+
+// Policy is a fleet.yml that has no problems. Its fields are as the file has them, defaults filled in. The comments on
+// its fields are also the descriptions in the JSON Schema.
+type Policy struct {
+	// Short name of the product that all shops run: lower-case letters, digits and hyphens.
+	Product string `yaml:"product"`
+	// How everything that belongs to a shop is called. Each rule holds {slug} exactly once.
+	Naming Naming `yaml:"naming"`
+	// The files in which a shop's branch may differ from main, as globs (*, **, ?, [a-z]) from the top of the repository. Default: wrangler.jsonc and shop-overrides/**.
+	Overlay []string `yaml:"overlay,omitempty"`
+	// Name of the account that shops are on unless they are pinned to another. Default: the first one.
+	DefaultAccount string `yaml:"default_account,omitempty"`
+	// The Cloudflare accounts, by a name of your choice.
+	Accounts []Account `yaml:"accounts"`
+	// Shops that differ from the rules, by slug. A shop that follows the rules need not be listed.
+	Shops map[string]Exception `yaml:"shops,omitempty"`
+	// Secrets of the shops' Workers. Only names: values never stand in this file.
+	Secrets Secrets `yaml:"secrets,omitempty"`
+	// What migrations may do to a shop's database.
+	Migrations MigrationPolicy `yaml:"migrations,omitempty"`
+	// The file that tells which commit a shop runs; it is written anew at every deploy and never committed.
+	BuildInfo BuildInfo `yaml:"build_info"`
+	// The check a release must pass to stay.
+	Gate Gate `yaml:"gate,omitempty"`
+
+	file   string
+	places map[string]place
+}
+
+// Naming holds the naming rules.
+type Naming struct {
+	// Git branch of a shop, such as shops/{slug}.
+	Branch string `yaml:"branch"`
+	// Worker, such as helm-{slug}.
+	Worker string `yaml:"worker"`
+	// D1 database, such as helm-{slug}-db.
+	D1 string `yaml:"d1"`
+	// R2 bucket, such as helm-{slug}-assets.
+	R2 string `yaml:"r2"`
+	// KV namespace (its title), such as helm-{slug}-kv.
+	KV string `yaml:"kv"`
+	// Hostname, such as helm-{slug}.example.com: one label under the zone of the account. {zone} stands for the zone of the account that the shop is on.
+	Hostname string `yaml:"hostname"`
+	// Domain of a shop's public web site, such as {slug}.example. Another Worker serves it, from another code base; shops' hostnames are kept off this domain because cookies cross between them.
+	PublicSite string `yaml:"public_site,omitempty"`
+}
+
+// Account is a Cloudflare account.
+type Account struct {
+	Name string `yaml:"-"` // the key it stands under
+	// Account id: 32 hexadecimal digits, as the dashboard shows it.
+	ID string `yaml:"id"`
+	// The zone that shops' hostnames are made in. It must be a zone of this account.
+	Zone string `yaml:"zone"`
+	// Further zones of this account, for the extra hostnames of single shops.
+	OtherZones []string `yaml:"other_zones,omitempty"`
+	// Where new databases and buckets are made. Default: Cloudflare chooses.
+	Region string `yaml:"region,omitempty"`
+	// How many shops this account may carry. Default: 50.
+	MaxShops int `yaml:"max_shops,omitempty"`
+	// Name of the environment variable that holds the API token; never the token itself. Default: CLOUDFLARE_API_TOKEN.
+	Token string `yaml:"token,omitempty"`
+}
+
+// Zones are all zones in which a hostname of this account's shops may lie, the main one first.
+func (a Account) Zones() []string { return append([]string{a.Zone}, a.OtherZones...) }
+
+// Exception is what is different about one shop. Empty fields follow the rules.
+type Exception struct {
+	// Account this shop is pinned to.
+	Account string `yaml:"account,omitempty"`
+	// Git branch, instead of the one by rule.
+	Branch string `yaml:"branch,omitempty"`
+	// Worker, instead of the one by rule.
+	Worker string `yaml:"worker,omitempty"`
+	// D1 database, where it differs from the rules.
+	D1 Database `yaml:"d1,omitempty"`
+	// R2 bucket, instead of the one by rule.
+	R2 string `yaml:"r2,omitempty"`
+	// KV namespace (its title), instead of the one by rule.
+	KV string `yaml:"kv,omitempty"`
+	// Hostname, instead of the one by rule.
+	Hostname string `yaml:"hostname,omitempty"`
+	// Hostnames that this shop answers to besides its own.
+	Hostnames []string `yaml:"hostnames,omitempty"`
+	// Domain of this shop's public web site, instead of the one by rule.
+	PublicSite string `yaml:"public_site,omitempty"`
+}
+
+// Database is what is different about one shop's database.
+type Database struct {
+	// Name, instead of the one by rule.
+	Name string `yaml:"name,omitempty"`
+	// The database's id, when it should be held to one. Default: the id in the shop's wrangler.jsonc.
+	ID string `yaml:"id,omitempty"`
+	// Where the database is, instead of the account's region.
+	Region string `yaml:"region,omitempty"`
+}
+
+// Secrets says which secrets shops have.
+type Secrets struct {
+	// Secrets that every shop must have before it is deployed.
+	Required []string `yaml:"required,omitempty"`
+}
+
+// MigrationPolicy restricts migrations.
+type MigrationPolicy struct {
+	// Columns that no table of a shop may have, compared without regard to case, such as tenant_id.
+	DenyColumns []string `yaml:"deny_columns,omitempty"`
+}
+
+// BuildInfo places build_info.json.
+type BuildInfo struct {
+	// The file, from the top of the repository, such as public/build_info.json.
+	Path string `yaml:"path"`
+	// Where a shop serves it, on its own hostname. Default: /build_info.json.
+	URL string `yaml:"url,omitempty"`
+}
+
+// Gate is the check after a release: a GET on the shop's hostname, repeated until it answers as expected.
+type Gate struct {
+	// What is requested on the shop's hostname. Default: build_info.url.
+	Path string `yaml:"path,omitempty"`
+	// HTTP status that is expected. Default: 200.
+	Status int `yaml:"status,omitempty"`
+	// How long the check may go on before the release counts as failed, from 1s to 15m. Default: 60s.
+	Timeout time.Duration `yaml:"timeout,omitempty"`
+	// Pause between two tries, from 10ms to the timeout. Default: 500ms.
+	Interval time.Duration `yaml:"interval,omitempty"`
+}
+
+// Parse reads the bytes of a fleet.yml. name is the file as the user knows it and only appears in findings. The error,
+// if any, is Findings and the Policy is then nil.
+func Parse(name string, src []byte) (*Policy, error) {
+	p := &Policy{file: name}
+	r := newReader(name, src)
+	if root := r.document(src); root != nil {
+		r.policy(p, root)
+		c := &checker{reader: r, policy: p, rules: map[string]bool{}}
+		c.all()
+	}
+	if err := r.result(); err != nil {
+		return nil, err
+	}
+	p.places = r.places
+	return p, nil
+}
+
+// Position says where a key of the file stands, 1-based and in bytes: Position("accounts", "kvick-1", "max_shops").
+// List items are counted from "0". It is 0, 0 when the file has no such key.
+func (p *Policy) Position(path ...string) (line, column int) {
+	at := p.places[join(path)].key
+	return at.line, at.column
+}
+
+// setDefaults fills in what the file leaves out.
+func (p *Policy) setDefaults() {
+	if len(p.Overlay) == 0 {
+		p.Overlay = []string{"wrangler.jsonc", "shop-overrides/**"}
+	}
+	for i := range p.Accounts {
+		a := &p.Accounts[i]
+		setDefault(&a.MaxShops, 50)
+		setDefault(&a.Token, "CLOUDFLARE_API_TOKEN")
+	}
+	if len(p.Accounts) > 0 {
+		setDefault(&p.DefaultAccount, p.Accounts[0].Name)
+	}
+	setDefault(&p.BuildInfo.URL, "/build_info.json")
+	setDefault(&p.Gate.Path, p.BuildInfo.URL)
+	setDefault(&p.Gate.Status, 200)
+	setDefault(&p.Gate.Timeout, defaultTimeout)
+	setDefault(&p.Gate.Interval, 500*time.Millisecond)
+}
+
+func setDefault[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }
+
+// account looks an account up by name.
+func (p *Policy) account(name string) (Account, bool) {
+	for _, a := range p.Accounts {
+		if a.Name == name {
+			return a, true
+		}
+	}
+	return Account{}, false
+}
+
+// join makes a map key of a path. Keys of the file may hold any character but NUL, which is refused before.
+func join(path []string) string { return strings.Join(path, "\x00") }
