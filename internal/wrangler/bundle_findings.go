@@ -1,0 +1,130 @@
+package wrangler
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/evanw/esbuild/pkg/api"
+)
+
+// The rules that code can break.
+//
+//	alias-target           an alias for something that is not there
+//	base-dir               base_dir is not a directory
+//	build-command          build.command cannot be run or fails
+//	class-not-exported     a Durable Object or Workflow without its class
+//	code                   what else esbuild finds wrong, or warns of
+//	compatibility-flags    flags that wrangler refuses to build with
+//	duplicate-module       two modules of one name, or two types for one module
+//	entry-format           exports and addEventListener together
+//	legacy-module-import   a file beside the entry point imported without "./"
+//	main-encoding          an entry point that is not UTF-8, with no_bundle
+//	main-missing           the entry point is not there
+//	main-python            an entry point in Python
+//	module-rule            a glob that cannot be used
+//	module-rule-ends-type  a rule after which others of its type are ignored
+//	module-rule-ignored    an import that matches an ignored rule
+//	no-bundle              an option that has no effect with no_bundle
+//	node-import            a module of Node.js, without nodejs_compat
+//	node-runtime-missing   unenv is needed and not installed
+//	node-runtime-version   unenv is installed in another version
+//	service-worker-format  something that only a module can have
+//	source-map             a source map that was asked for and cannot be read
+//	unresolved-import      an import of nothing
+
+// addMessages turns what esbuild says into findings. Messages of our own plugins bring their rule; esbuild's
+// are "unresolved-import" or "code".
+func (b *bundler) addMessages(messages []api.Message, level string) {
+	for _, m := range messages {
+		b.add(b.messageFinding(m, level))
+	}
+}
+
+var (
+	unresolved = regexp.MustCompile(`^Could not resolve "(.+?)"$`)
+	// externalNote is esbuild's advice to mark a path as external, which a configuration cannot do.
+	externalNote = "You can mark the path"
+)
+
+func (b *bundler) messageFinding(m api.Message, level string) Finding {
+	f := Finding{Rule: "code", Level: level, Message: m.Text}
+	var hints []string
+	if detail, ok := m.Detail.(pluginDetail); ok {
+		f.Rule = detail.rule
+		hints = append(hints, detail.hint)
+	}
+	for _, note := range m.Notes {
+		if strings.HasPrefix(note.Text, externalNote) {
+			hints = append(hints, `or map the import to a file that exists, with "alias" in `+b.config.File)
+			continue
+		}
+		hints = append(hints, noteHint(note))
+	}
+	if match := unresolved.FindStringSubmatch(m.Text); match != nil {
+		f.Rule = "unresolved-import"
+		if isNodeBuiltin(match[1]) {
+			hints = []string{b.node.builtinHint(match[1])}
+		}
+	}
+	if loc := m.Location; loc != nil {
+		f.File, f.Line, f.Column, f.Source = loc.File, loc.Line, loc.Column+1, loc.LineText
+		if loc.Namespace != "" && loc.Namespace != "file" {
+			f.File = loc.Namespace + ":" + loc.File
+		}
+		if loc.Suggestion != "" {
+			hints = append(hints, "write "+loc.Suggestion)
+		}
+	} else {
+		f = b.placeOption(f)
+	}
+	f.Hint = strings.Join(slices.DeleteFunc(hints, func(h string) bool { return h == "" }), "\n")
+	return f
+}
+
+// maxSourceLine is the length in bytes of a source line that is worth showing: minified code has one line.
+const maxSourceLine = 1000
+
+// cleanFinding keeps control characters out of findings, which show code and what commands print, but for
+// the ends of a hint's lines.
+func cleanFinding(f Finding) Finding {
+	line := func(s string) string { return printable(strings.ReplaceAll(s, "\n", " ")) }
+	f.File, f.Message, f.Expected, f.Source = line(f.File), line(f.Message), line(f.Expected), line(f.Source)
+	if len(f.Source) > maxSourceLine {
+		f.Source = ""
+	}
+	hints := strings.Split(f.Hint, "\n")
+	for i := range hints {
+		hints[i] = printable(hints[i])
+	}
+	f.Hint = strings.Join(hints, "\n")
+	return f
+}
+
+// noteHint is a note in one line, with the place that it is about.
+func noteHint(note api.Note) string {
+	text := strings.TrimSpace(note.Text)
+	if loc := note.Location; loc != nil {
+		text = fmt.Sprintf("%s:%d:%d: %s", loc.File, loc.Line, loc.Column+1, text)
+		if loc.Suggestion != "" {
+			text += ": " + loc.Suggestion
+		}
+	}
+	return text
+}
+
+// placeOption finds the key of the configuration that a message without a position is about: a define that is
+// no JavaScript, a tsconfig that is not there.
+func (b *bundler) placeOption(f Finding) Finding {
+	for _, key := range slices.Sorted(maps.Keys(b.config.Define)) {
+		if strings.Contains(f.Message, fmt.Sprintf("%q", key)) || strings.Contains(f.Message, b.config.Define[key]) && b.config.Define[key] != "" {
+			return b.config.At(f, "define", key)
+		}
+	}
+	if b.config.TSConfig != "" && strings.Contains(f.Message, "tsconfig") {
+		return b.config.At(f, "tsconfig")
+	}
+	return b.config.At(f, "main")
+}

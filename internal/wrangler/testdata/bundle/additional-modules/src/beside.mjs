@@ -1,0 +1,1 @@
+export const beside = "a module of its own";

@@ -1,0 +1,2 @@
+import legacy from "./legacy.cjs";
+export const bundled = () => legacy.name;

@@ -1,0 +1,1 @@
+module.exports = "cjs: an alias is required, not imported";

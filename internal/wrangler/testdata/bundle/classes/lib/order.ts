@@ -1,0 +1,5 @@
+import { WorkflowEntrypoint } from "cloudflare:workers";
+
+export class OrderFlow extends WorkflowEntrypoint {
+	async run() {}
+}

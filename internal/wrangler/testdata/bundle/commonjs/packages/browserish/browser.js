@@ -1,0 +1,2 @@
+var missing = require("./missing");
+module.exports = { kind: "browser", missing: missing };

@@ -1,0 +1,3 @@
+import "./dropped.js";
+export const used = "used";
+export const unused = globalThis.unused;

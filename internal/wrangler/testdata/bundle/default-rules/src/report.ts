@@ -1,0 +1,3 @@
+export function report(items: { sku: string; cents: number }[]): Response {
+	return Response.json(items.map(({ sku, cents }) => ({ sku, price: cents / 100 })));
+}

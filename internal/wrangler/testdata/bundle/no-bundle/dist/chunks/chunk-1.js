@@ -1,0 +1,2 @@
+export const chunk = "chunk";
+//# sourceMappingURL=chunk-1.js.map

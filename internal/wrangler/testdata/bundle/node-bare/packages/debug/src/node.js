@@ -1,0 +1,3 @@
+module.exports = function debug(name) {
+	return "node " + name;
+};

@@ -1,0 +1,2 @@
+import deep from "./deep.txt";
+export const inner = (x) => x + deep;

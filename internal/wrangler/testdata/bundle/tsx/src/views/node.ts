@@ -1,0 +1,1 @@
+export const scheme = "resolved, its scheme notwithstanding";
