@@ -1,0 +1,105 @@
+package deploy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"sort"
+	"time"
+)
+
+// State is what a Cloudflare account says about one shop, read in one go. It
+// is a plain value: Diff is a function of it.
+type State struct {
+	// Worker is nil when the account has no Worker of that name.
+	Worker *Worker
+	Live   Live
+	// Crons are the Worker's cron triggers as Cloudflare returns them.
+	Crons []string
+	// Domains are the custom domains that concern this shop: those of its
+	// Worker, and those on a hostname that it wants, whoever holds them.
+	Domains []Domain
+	// DNS lists records that stand in the way of a hostname that is to be attached.
+	DNS []DNSRecord
+	// Zones maps the names of the zones that the shop's hostnames lie in to their
+	// ids; a zone that the account does not have is missing.
+	Zones map[string]string
+	// Routes are the zone routes in those zones that run this Worker or whose
+	// pattern this shop wants.
+	Routes []Route
+	// Databases, Namespaces: id → name of those that the shop's config binds and
+	// the account has. Buckets: names of those.
+	Databases  map[string]string
+	Namespaces map[string]string
+	Buckets    map[string]bool
+	// Ledger is the names of the migrations that the database says are applied, in order.
+	Ledger []string
+	// Secrets are the names of the Worker's secrets. Nil when they were not read
+	// because the live release already proves the required ones.
+	Secrets []string
+	// At is when the reads began.
+	At time.Time
+}
+
+// Worker is what is set on a Worker outside its versions.
+type Worker struct {
+	Tags          []string
+	MigrationTag  string
+	Observability json.RawMessage
+	TailConsumers json.RawMessage
+	Logpush       bool
+}
+
+// Live is the release that takes the traffic.
+type Live struct {
+	// Deployment and Version are ids; "" when nothing is released. With a split
+	// Version is the one with the largest share.
+	Deployment, Version string
+	// Mark is the content digest that the version carries; "" when shopfleet did
+	// not upload it.
+	Mark string
+	// Message is the live deployment's own text, to be repeated when it is restored.
+	Message string
+	// Required is the digest of the required secrets that were proven when the
+	// version was released; "" when secrets changed since.
+	Required string
+	// Shares holds percentages by version id when more than one version is live.
+	Shares map[string]float64
+	// Source and Author say who made the live deployment, as Cloudflare has it.
+	Source, Author string
+	Created        time.Time
+	// Trigger is Cloudflare's "workers/triggered_by" of the live deployment.
+	Trigger string
+	// SecretsSince counts the deployments that secret changes made on top of Version's upload.
+	SecretsSince int
+	// Bindings are the live version's, as Cloudflare returns them; read only when
+	// shopfleet did not make the release.
+	Bindings json.RawMessage
+	// CompatibilityDate is the live version's; read with Bindings.
+	CompatibilityDate string
+}
+
+// Domain is one custom domain: a hostname held by a Worker.
+type Domain struct{ ID, Hostname, Worker, ZoneID string }
+
+// DNSRecord is a record that exists already at a hostname.
+type DNSRecord struct{ Hostname, Type, Content string }
+
+// Route is one zone route.
+type Route struct{ ID, ZoneID, Pattern, Worker string }
+
+// Basis is a digest of what a plan depends on: when it differs, the world
+// moved and the plan is void. The time of the reads is no part of it.
+func (s *State) Basis() string {
+	c := *s
+	c.At = time.Time{}
+	c.Secrets = append([]string(nil), s.Secrets...)
+	sort.Strings(c.Secrets)
+	b, err := json.Marshal(c)
+	if err != nil {
+		// The raw messages come from a JSON decoder, the rest is plain; there is no way to fail.
+		panic("deploy: encoding a state: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
