@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kvick/shopfleet/internal/sim"
+	"github.com/kvick/shopfleet/internal/sim/simtest"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
+
+// TestMain is three programs in one: the tests, the shopfleet that scripts run,
+// and with SHOPFLEET_FIGURES set the measuring of `make bench`.
+func TestMain(m *testing.M) {
+	if only, ok := os.LookupEnv("SHOPFLEET_FIGURES"); ok {
+		if err := figures(only, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	testscript.Main(m, map[string]func(){"shopfleet": main})
+}
+
+// TestScripts runs the real program against a simulated account of its own for
+// each file of testdata/script. Beyond testscript's own commands there are:
+//
+//	helm DIR            writes Helm's repository into DIR
+//	exits CODE CMD...   runs a command that must end with this exit code
+//	fault JSON          adds a fault rule to the account
+//	heal                removes all faults
+//	writes N            requires that N calls since the last `writes` or `calls` may have changed something
+//	outside WORKER      releases other code on a Worker, as somebody with the dashboard would
+//	edit FILE OLD NEW   replaces text in a file
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"helm":    cmdHelm,
+			"exits":   cmdExits,
+			"fault":   cmdFault,
+			"heal":    cmdHeal,
+			"writes":  cmdWrites,
+			"outside": cmdOutside,
+			"edit":    cmdEdit,
+		},
+	})
+}
+
+type worldKey struct{}
+
+func setUp(env *testscript.Env) error {
+	t, ok := env.T().(testing.TB)
+	if !ok {
+		return errors.New("the scripts need a testing.TB")
+	}
+	w := simtest.New(t, sim.Options{KeepBodies: true})
+	home, err := seed(w.World)
+	if err != nil {
+		return err
+	}
+	env.Values[worldKey{}] = w
+	env.Setenv("CLOUDFLARE_API_BASE_URL", w.URL)
+	env.Setenv("CLOUDFLARE_ACCOUNT_ID", home.ID)
+	env.Setenv("CLOUDFLARE_API_TOKEN", demoToken)
+	env.Setenv("SHOPFLEET_EDGE_URL", w.Edge)
+	env.Setenv("GIT_AUTHOR_NAME", "shop")
+	env.Setenv("GIT_AUTHOR_EMAIL", "shop@example.invalid")
+	env.Setenv("GIT_COMMITTER_NAME", "shop")
+	env.Setenv("GIT_COMMITTER_EMAIL", "shop@example.invalid")
+	env.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	return nil
+}
+
+func scriptWorld(ts *testscript.TestScript) *simtest.World {
+	return ts.Value(worldKey{}).(*simtest.World)
+}
+
+func cmdHelm(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: helm DIR")
+	}
+	ts.Check(repository(context.Background(), ts.MkAbs(args[0])))
+}
+
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE CMD [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("running %s: %v", args[1], err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func cmdFault(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fault JSON")
+	}
+	var rule sim.Rule
+	ts.Check(json.Unmarshal([]byte(args[0]), &rule))
+	_, err := scriptWorld(ts).Fault(rule)
+	ts.Check(err)
+}
+
+func cmdHeal(ts *testscript.TestScript, neg bool, args []string) { scriptWorld(ts).ClearFaults() }
+
+func cmdWrites(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: writes N")
+	}
+	w := scriptWorld(ts)
+	var list []string
+	for _, r := range w.Requests() {
+		if r.Write {
+			list = append(list, r.Op)
+		}
+	}
+	w.ForgetRequests()
+	if want, err := strconv.Atoi(args[0]); err != nil || len(list) != want {
+		ts.Fatalf("%d writes, want %s:\n%s", len(list), args[0], strings.Join(list, "\n"))
+	}
+}
+
+func cmdOutside(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: outside WORKER")
+	}
+	body := "--x\r\nContent-Disposition: form-data; name=\"metadata\"\r\n\r\n" +
+		`{"main_module":"index.js","bindings":[],"compatibility_date":"2026-06-01","compatibility_flags":[]}` +
+		"\r\n--x\r\nContent-Disposition: form-data; name=\"index.js\"; filename=\"index.js\"\r\nContent-Type: application/javascript+module\r\n\r\n" +
+		"export default { fetch() { return new Response('other') } }\r\n--x--\r\n"
+	w := scriptWorld(ts)
+	req, err := w.Request(context.Background(), "PUT", fmt.Sprintf("/accounts/%s/workers/scripts/%s", ts.Getenv("CLOUDFLARE_ACCOUNT_ID"), args[0]), []byte(body))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	ts.Check(err)
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		ts.Fatalf("uploading: status %d", resp.StatusCode)
+	}
+}
+
+func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	file := ts.MkAbs(args[0])
+	text, err := os.ReadFile(file)
+	ts.Check(err)
+	if !strings.Contains(string(text), args[1]) {
+		ts.Fatalf("%s has no %q", filepath.Base(file), args[1])
+	}
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(text), args[1], args[2])), 0o644))
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tailscale/hujson"
+
+	shopfleet "github.com/kvick/shopfleet"
+	"github.com/kvick/shopfleet/internal/command"
+	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/git"
+	"github.com/kvick/shopfleet/internal/sim"
+)
+
+// The demo's product and token. The token opens a world on this machine and
+// nothing else.
+const (
+	helmMain     = "testdata/helm"
+	helmOverlays = "testdata/helm.overlays"
+	demoToken    = "sim-token"
+)
+
+// world makes the embedded world: a Cloudflare account on localhost and a git
+// repository of the product Helm with its shops' branches.
+type world struct{ door *command.Door }
+
+// helmShops are the slugs that have an overlay, in order.
+func helmShops() ([]string, error) {
+	entries, err := fs.ReadDir(shopfleet.Helm, helmOverlays)
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded overlays: %w", err)
+	}
+	var slugs []string
+	for _, e := range entries {
+		if e.IsDir() {
+			slugs = append(slugs, e.Name())
+		}
+	}
+	return slugs, nil
+}
+
+// tree reads an embedded directory: slash-separated path → content.
+func tree(root string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	err := fs.WalkDir(shopfleet.Helm, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(shopfleet.Helm, name)
+		files[strings.TrimPrefix(name, root+"/")] = content
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded product: %w", err)
+	}
+	return files, nil
+}
+
+// repository writes Helm's repository into dir: main, and a branch for each
+// shop with its overlay on top. Commits have fixed dates and the same ids on
+// every machine.
+func repository(ctx context.Context, dir string) error {
+	main, err := tree(helmMain)
+	if err != nil {
+		return err
+	}
+	slugs, err := helmShops()
+	if err != nil {
+		return err
+	}
+	repo, err := git.Init(ctx, dir)
+	if err != nil {
+		return err
+	}
+	when := time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
+	drafts := []git.Draft{{Branch: "main", Message: "helm: a point of sale for bike shops", Files: main, When: when}}
+	for i, slug := range slugs {
+		overlay, err := tree(path.Join(helmOverlays, slug))
+		if err != nil {
+			return err
+		}
+		drafts = append(drafts, git.Draft{
+			Branch: "shops/" + slug, From: "main", Message: slug + ": the shop's overlay", Files: overlay,
+			When: when.Add(time.Duration(i+1) * time.Hour),
+		})
+	}
+	if _, err := repo.Write(ctx, drafts...); err != nil {
+		return err
+	}
+	return repo.Checkout(ctx, "main")
+}
+
+// seed gives a world the account that fleet.yml names, with the stores that
+// the shops' overlays bind: what onboarding would have made.
+func seed(w *sim.World) (fleet.Account, error) {
+	src, err := fs.ReadFile(shopfleet.Helm, path.Join(helmMain, "fleet.yml"))
+	if err != nil {
+		return fleet.Account{}, fmt.Errorf("reading the embedded fleet.yml: %w", err)
+	}
+	policy, err := fleet.Parse("fleet.yml", src)
+	if err != nil {
+		return fleet.Account{}, err
+	}
+	slugs, err := helmShops()
+	if err != nil {
+		return fleet.Account{}, err
+	}
+	home := policy.Accounts[0]
+	account, err := w.Account(home.ID, home.Name)
+	if err != nil {
+		return home, err
+	}
+	err = errors.Join(account.AddToken(demoToken, "demo"), account.AddZone(home.Zone, ""), account.SetSubdomain("kvick"))
+	for _, slug := range slugs {
+		err = errors.Join(err, seedShop(account, policy, slug))
+	}
+	return home, err
+}
+
+func seedShop(account *sim.Account, policy *fleet.Policy, slug string) error {
+	shop, err := policy.Shop(slug)
+	if err != nil {
+		return err
+	}
+	src, err := fs.ReadFile(shopfleet.Helm, path.Join(helmOverlays, slug, "wrangler.jsonc"))
+	if err != nil {
+		return fmt.Errorf("reading the embedded overlay of %s: %w", slug, err)
+	}
+	plain, err := hujson.Standardize(src)
+	if err != nil {
+		return fmt.Errorf("reading the embedded overlay of %s: %w", slug, err)
+	}
+	var overlay struct {
+		Env map[string]struct {
+			D1 []struct {
+				ID string `json:"database_id"`
+			} `json:"d1_databases"`
+			KV []struct {
+				ID string `json:"id"`
+			} `json:"kv_namespaces"`
+		} `json:"env"`
+	}
+	if err := json.Unmarshal(plain, &overlay); err != nil {
+		return fmt.Errorf("reading the embedded overlay of %s: %w", slug, err)
+	}
+	for _, db := range overlay.Env[slug].D1 {
+		if err := account.AddD1(shop.D1, db.ID, shop.Region); err != nil {
+			return err
+		}
+	}
+	for _, ns := range overlay.Env[slug].KV {
+		if err := account.AddKV(shop.KV, ns.ID); err != nil {
+			return err
+		}
+	}
+	return account.AddR2(shop.R2)
+}
+
+// workerd finds the runtime that runs Worker code in the world: the path in
+// SHOPFLEET_WORKERD, a workerd on PATH, or the one that `make test` installed.
+func (w *world) workerd() string {
+	if at := w.door.Getenv("SHOPFLEET_WORKERD"); at != "" {
+		return at
+	}
+	candidates := filepath.SplitList(w.door.Getenv("PATH"))
+	for i, dir := range candidates {
+		candidates[i] = filepath.Join(dir, "workerd")
+	}
+	installed, err := filepath.Glob(filepath.Join(w.door.Dir, "testdata/judge/node_modules/@cloudflare/workerd-*/bin/workerd"))
+	if err == nil {
+		candidates = append(candidates, installed...)
+	}
+	i := slices.IndexFunc(candidates, func(at string) bool {
+		info, err := os.Stat(at)
+		return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	})
+	if i < 0 {
+		return ""
+	}
+	return candidates[i]
+}
