@@ -42,7 +42,7 @@ race: $(JUDGE)/node_modules/.package-lock.json ## the tests under the race detec
 
 .PHONY: golden
 golden: ## rewrite golden files and generated data; read the diff
-	$(GO) test ./internal/fleet ./internal/wrangler ./internal/report ./internal/command -update
+	$(GO) test ./internal/fleet ./internal/wrangler ./internal/report ./cmd/shopfleet -update
 
 .PHONY: help
 help: ## list these targets

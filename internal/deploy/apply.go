@@ -158,6 +158,13 @@ func (a *applying) run(ctx context.Context) error {
 	err := together(
 		func() error { return a.assets(ctx) },
 		func() error {
+			// The message of a release promises it, so it comes before.
+			if put {
+				return nil
+			}
+			return a.subdomain(ctx)
+		},
+		func() error {
 			if err := a.bookmark(ctx); err != nil || a.plan.Live != "" {
 				return err
 			}
@@ -271,7 +278,11 @@ func (a *applying) form(put bool) (*wrangler.Form, error) {
 }
 
 func (a *applying) message() string {
-	return message(a.plan.Mark, requiredDigest(a.want.RequiredSecrets), a.plan.Commit)
+	reach := a.want.reach()
+	if a.plan.Has(ActionPut) {
+		reach = notRecorded
+	}
+	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, a.plan.Commit}.String()
 }
 
 // upload makes a version that takes no traffic. When the answer is lost, the
@@ -454,7 +465,12 @@ func (a *applying) refused(doing string, err error) error {
 func (a *applying) triggers(ctx context.Context) error {
 	err := together(
 		func() error { return a.settings(ctx) },
-		func() error { return a.subdomain(ctx) },
+		func() error {
+			if a.plan.Has(ActionPut) {
+				return a.subdomain(ctx)
+			}
+			return nil
+		},
 		func() error { return a.crons(ctx) },
 		func() error { return a.attach(ctx) },
 		func() error { return a.routes(ctx) })

@@ -15,16 +15,17 @@
 // code), never something missing, and running the same command again finishes
 // the job.
 //
-//  1. bookmark of the database (the way back), and static assets
+//  1. bookmark of the database (the way back), static assets, workers.dev
 //  2. upload of the version; it takes no traffic
 //  3. migrations, each file atomic with its row in the ledger
 //  4. release: the version takes 100 % of the traffic
-//  5. script settings, workers.dev, crons, hostnames
+//  5. script settings, crons, hostnames
 //  6. gate: the release is asked over its own hostname what it is
 //
 // A Worker that does not exist yet, and one whose Durable Object migrations
 // are pending, cannot take a version without releasing it; there step 2 is
-// left out and step 4 is the single upload that Cloudflare calls PUT.
+// left out and step 4 is the single upload that Cloudflare calls PUT, with
+// workers.dev after it.
 //
 // A release that does not pass its gate is replaced, once, by the version
 // which was live before, named by its id (never "previous").

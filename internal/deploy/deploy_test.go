@@ -405,6 +405,44 @@ func TestKilledAtEveryCall(t *testing.T) {
 	}
 }
 
+// The same for a redeploy in which everything changes.
+func TestKilledRedeploy(t *testing.T) {
+	arrange := func(t *testing.T) *stage {
+		s := newStage(t)
+		s.mustDeploy()
+		s.secrets = nil
+		s.write("migrations/017_gift_cards.sql", "CREATE TABLE gift_cards (id INTEGER PRIMARY KEY);")
+		s.write("public/helm.css", "body { color: red }")
+		s.replaceConfig(`"crons": ["0 13 * * *", "0 14 * * mon", "0 15 1 * *"]`, `"crons": ["0 13 * * *"]`)
+		s.replaceConfig(`"workers_dev": false`, `"workers_dev": true`)
+		s.must(s.account.SetSubdomain("kvick"))
+		s.must(s.cf().DetachDomain(context.Background(), domainID(t, s)))
+		s.ForgetRequests()
+		return s
+	}
+	reference := arrange(t)
+	reference.mustDeploy()
+	calls := len(reference.Requests())
+	want := reference.snapshot()
+	for at := range calls {
+		s := arrange(t)
+		if _, err := s.Fault(sim.Rule{Skip: at, Count: 1, Drop: sim.DropAfter}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Fault(sim.Rule{Skip: at, Count: -1, Drop: sim.DropBefore}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.deploy()
+		s.ClearFaults()
+		if _, again := s.deploy(); again != nil {
+			t.Fatalf("cut after call %d (%v): the rerun failed: %v", at, err, again)
+		}
+		if got := s.snapshot(); got != want {
+			t.Fatalf("cut after call %d (%v): after the rerun\n%s\nwant\n%s", at, err, got, want)
+		}
+	}
+}
+
 // An answer that is lost is looked up, not repeated: no version, deployment or
 // migration is made twice.
 func TestLostAnswers(t *testing.T) {

@@ -47,8 +47,12 @@ func Diff(want *Desired, have *State) *Plan {
 
 // sortSteps puts the steps in the order of Apply (see the package doc).
 func sortSteps(steps []Step, put bool) {
-	order := []Action{ActionBookmark, ActionAssets, ActionUpload, ActionMigrate, ActionRelease, ActionPut,
-		ActionSettings, ActionSubdomain, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate}
+	order := []Action{ActionBookmark, ActionAssets, ActionSubdomain, ActionUpload, ActionMigrate, ActionRelease,
+		ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate}
+	if put {
+		order = []Action{ActionBookmark, ActionAssets, ActionMigrate, ActionPut, ActionSubdomain,
+			ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate}
+	}
 	sort.SliceStable(steps, func(i, j int) bool {
 		return slices.Index(order, steps[i].Action) < slices.Index(order, steps[j].Action)
 	})
@@ -89,14 +93,16 @@ func versionSteps(want *Desired, have *State) []Step {
 		return append(steps, assetSteps(want)...)
 	case have.Live.Mark == want.Mark && !split(have) && !want.Redeploy:
 	case needsPut(want, have):
-		steps = append(steps, Step{Action: ActionPut, Target: worker, Before: live, After: []string{want.Mark}}, subdomainStep(want))
+		steps = append(steps, Step{Action: ActionPut, Target: worker, Before: live, After: []string{want.Mark}})
 		steps = append(steps, assetSteps(want)...)
 	default:
 		steps = append(steps,
 			Step{Action: ActionUpload, Target: worker, After: []string{want.Mark}},
-			Step{Action: ActionRelease, Target: worker, Before: live, After: []string{want.Mark}},
-			subdomainStep(want))
+			Step{Action: ActionRelease, Target: worker, Before: live, After: []string{want.Mark}})
 		steps = append(steps, assetSteps(want)...)
+	}
+	if !reaches(want, have) {
+		steps = append(steps, subdomainStep(want))
 	}
 	if changed := settingsChanges(want, have); len(changed) > 0 {
 		steps = append(steps, Step{Action: ActionSettings, Target: worker, After: changed})
@@ -111,19 +117,35 @@ func assetSteps(want *Desired) []Step {
 	return []Step{{Action: ActionAssets, Target: want.Config.Name}}
 }
 
-// subdomainStep says where the Worker answers besides its hostnames. The state
-// is part of what a release sets, as wrangler sends it with every deploy
-// (wire.md §3.6); unlike wrangler we send it only when a version goes out.
+// subdomainStep says where the Worker answers besides its hostnames. wrangler
+// sends it with every deploy (wire.md §3.6); here it goes out when it differs
+// from what the live release set.
 func subdomainStep(want *Desired) Step {
-	after := []string{"off"}
+	return Step{Action: ActionSubdomain, Target: want.Config.Name, After: want.workersDev()}
+}
+
+// reaches reports whether the Worker's workers.dev state is what it should be.
+func reaches(want *Desired, have *State) bool {
+	if s := have.Subdomain; s != nil {
+		return s.Enabled == want.Config.WorkersDev && (want.Config.PreviewURLs == nil || s.Previews == *want.Config.PreviewURLs)
+	}
+	return have.Live.Reach == want.reach()
+}
+
+// workersDev is the workers.dev state in words.
+func (want *Desired) workersDev() []string {
+	words := []string{"off"}
 	if want.Config.WorkersDev {
-		after[0] = "on"
+		words[0] = "on"
 	}
 	if p := want.Config.PreviewURLs; p != nil {
-		after = append(after, fmt.Sprintf("previews %t", *p))
+		words = append(words, fmt.Sprintf("previews %t", *p))
 	}
-	return Step{Action: ActionSubdomain, Target: want.Config.Name, After: after}
+	return words
 }
+
+// reach identifies the workers.dev state.
+func (want *Desired) reach() string { return listDigest(want.workersDev()) }
 
 // needsPut reports whether the Worker must go out by PUT although it exists
 // (wire.md §3.1): a pending Durable Object migration, declarative exports,

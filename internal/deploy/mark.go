@@ -3,14 +3,13 @@ package deploy
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"sort"
 	"strings"
 )
 
 // A release is recognised by the message of its deployment, which shopfleet
 // writes and reads back:
 //
-//	shopfleet content=sf-<32 hex> secrets=<12 hex> commit=<sha>
+//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> commit=<sha>
 //
 // Cloudflare keeps the first 1,000 bytes of "workers/message" and 100 of
 // "workers/tag" (contracts/cloudflare/openapi.trimmed.json,
@@ -24,35 +23,38 @@ const (
 	annotationTrigger = "workers/triggered_by"
 )
 
-// message is the text of the annotation "workers/message" of a release.
-func message(mark, required, commit string) string {
-	return "shopfleet content=" + mark + " secrets=" + required + " commit=" + commit
+// memo is what a deployment's message remembers.
+type memo struct {
+	mark     string // the release's content
+	required string // digest of the required secrets that were proven
+	reach    string // digest of the workers.dev state that was set before the release; "-" when it came after
+	commit   string
 }
 
-// parseMessage is the inverse of message; ok is false for any other text, also
-// for one that merely begins like ours.
-func parseMessage(s string) (mark, required, commit string, ok bool) {
-	fields := strings.Fields(s)
-	if len(fields) != 4 || fields[0] != "shopfleet" {
-		return "", "", "", false
-	}
-	var found [3]bool
-	for _, f := range fields[1:] {
-		k, v, _ := strings.Cut(f, "=")
-		switch k {
-		case "content":
-			mark, found[0] = v, true
-		case "secrets":
-			required, found[1] = v, true
-		case "commit":
-			commit, found[2] = v, true
-		}
-	}
-	if found != [3]bool{true, true, true} || !isMark(mark) {
-		return "", "", "", false
-	}
-	return mark, required, commit, true
+// String is the text of the annotation "workers/message" of a release.
+func (m memo) String() string {
+	return "shopfleet content=" + m.mark + " secrets=" + m.required + " reach=" + m.reach + " commit=" + m.commit
 }
+
+// parseMemo is the inverse of String; ok is false for any other text, also for
+// one that merely begins like ours.
+func parseMemo(s string) (m memo, ok bool) {
+	rest, ok := strings.CutPrefix(s, "shopfleet ")
+	if !ok {
+		return memo{}, false
+	}
+	values := map[string]string{}
+	for _, f := range strings.Fields(rest) {
+		k, v, _ := strings.Cut(f, "=")
+		values[k] = v
+	}
+	m = memo{values["content"], values["secrets"], values["reach"], values["commit"]}
+	return m, m.String() == s && isMark(m.mark)
+}
+
+// notRecorded stands for a reach that the release could not promise: a PUT
+// releases before workers.dev can be set, and may be the last thing a process does.
+const notRecorded = "-"
 
 // isMark reports whether a version's tag is one of ours.
 func isMark(tag string) bool {
@@ -75,10 +77,8 @@ func markOf(parts ...[]byte) string {
 	return markPrefix + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// requiredDigest identifies a list of required secret names, in any order.
-func requiredDigest(names []string) string {
-	sorted := append([]string(nil), names...)
-	sort.Strings(sorted)
-	sum := sha256.Sum256([]byte(strings.Join(sorted, "\n")))
+// listDigest identifies a list of words, in any order.
+func listDigest(words []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(sortedCopy(words), "\n")))
 	return hex.EncodeToString(sum[:6])
 }

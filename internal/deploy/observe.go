@@ -242,10 +242,13 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 	// A secret that is changed makes a version and a deployment of its own, on
 	// top of what was live. What lies below them is the release.
 	for i, d := range deployments {
-		if mark, required, _, ok := parseMessage(d.Annotations[annotationMessage]); ok && len(d.Versions) == 1 {
-			out.Mark, out.SecretsSince = mark, i
+		if m, ok := parseMemo(d.Annotations[annotationMessage]); ok && len(d.Versions) == 1 {
+			out.Mark, out.SecretsSince = m.mark, i
+			if m.reach != notRecorded {
+				out.Reach = m.reach
+			}
 			if i == 0 {
-				out.Required = required
+				out.Required = m.required
 			}
 			return
 		}
@@ -278,7 +281,17 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State) err
 			return nil
 		})
 	}
-	proven := have.Live.Required == requiredDigest(want.RequiredSecrets) && len(want.Secrets) == 0
+	// With a release to come workers.dev is set anyway; without one it must be known.
+	if have.Worker != nil && have.Live.Reach == "" && have.Live.Mark == want.Mark {
+		group.Go(func() error {
+			s, err := e.CF.Subdomain(ctx, worker)
+			if err == nil {
+				have.Subdomain = &Subdomain{Enabled: s.Enabled, Previews: s.PreviewsEnabled}
+			}
+			return notFoundIsEmpty(err, "reading the workers.dev state of "+worker)
+		})
+	}
+	proven := have.Live.Required == listDigest(want.RequiredSecrets) && len(want.Secrets) == 0
 	if have.Worker != nil && !proven && len(want.RequiredSecrets)+len(want.Secrets) > 0 {
 		group.Go(func() error {
 			list, err := e.CF.Secrets(ctx, worker)

@@ -37,6 +37,9 @@ type State struct {
 	// Secrets are the names of the Worker's secrets. Nil when they were not read
 	// because the live release already proves the required ones.
 	Secrets []string
+	// Subdomain is where the Worker answers on workers.dev. Nil when it was not read
+	// because the live release promises it (Live.Reach).
+	Subdomain *Subdomain
 	// At is when the reads began.
 	At time.Time
 }
@@ -63,6 +66,9 @@ type Live struct {
 	// Required is the digest of the required secrets that were proven when the
 	// version was released; "" when secrets changed since.
 	Required string
+	// Reach is the digest of the workers.dev state that the release promises; ""
+	// when it promises none, and State.Subdomain was read instead.
+	Reach string
 	// Shares holds percentages by version id when more than one version is live.
 	Shares map[string]float64
 	// Source and Author say who made the live deployment, as Cloudflare has it.
@@ -78,6 +84,9 @@ type Live struct {
 	// CompatibilityDate is the live version's; read with Bindings.
 	CompatibilityDate string
 }
+
+// Subdomain is a Worker's workers.dev state.
+type Subdomain struct{ Enabled, Previews bool }
 
 // Domain is one custom domain: a hostname held by a Worker.
 type Domain struct{ ID, Hostname, Worker, ZoneID string }

@@ -220,6 +220,9 @@ func (s *stage) snapshot() string {
 	crons, err := cf.Schedules(ctx, "helm-swicked")
 	s.must(err)
 	fmt.Fprintf(&b, "crons %q\n", crons)
+	sub, err := cf.Subdomain(ctx, "helm-swicked")
+	s.must(err)
+	fmt.Fprintf(&b, "workers.dev %+v\n", sub)
 	domains, err := cf.Domains(ctx, cloudflare.DomainFilter{})
 	s.must(err)
 	for _, d := range domains {

@@ -138,6 +138,13 @@ func zoneDepth(host string, a Account) (problem, bool) {
 // within says whether a hostname is a domain or lies under it.
 func within(host, domain string) bool { return host == domain || strings.HasSuffix(host, "."+domain) }
 
+// shareDomain says whether a cookie can be set for both names: one lies under the other, or both lie in one zone.
+func shareDomain(a, b string, zones []string) bool {
+	return within(a, b) || within(b, a) || slices.ContainsFunc(zones, func(zone string) bool {
+		return within(a, zone) && within(b, zone)
+	})
+}
+
 // publicSite checks the domain of a public site: it must be outside of every zone in which shops have hostnames, or
 // cookies set for the whole zone would reach both.
 func (c *checker) publicSite(at mark, site string) {
@@ -259,7 +266,7 @@ func (c *checker) shopHostnames(slug string) {
 				return
 			}
 		}
-		if s.PublicSite != "" && (within(name, s.PublicSite) || within(s.PublicSite, name)) {
+		if s.PublicSite != "" && shareDomain(name, s.PublicSite, s.Account.Zones()) {
 			if siteOwn {
 				at = site.value
 			}

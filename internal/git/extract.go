@@ -42,7 +42,11 @@ func (r *Repository) Extract(ctx context.Context, t Tree, dir string) error {
 		if e.Mode == ModeLink {
 			continue
 		}
-		if err := errors.Join(makeDir(root, made, path.Dir(e.Path)), o.write(root, e)); err != nil {
+		err := makeDir(root, made, path.Dir(e.Path))
+		if err == nil {
+			err = o.write(root, e)
+		}
+		if err != nil {
 			return fmt.Errorf("extracting %s: %w", quotePath(e.Path), err)
 		}
 	}

@@ -1,0 +1,85 @@
+package report_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/report"
+)
+
+var update = flag.Bool("update", false, "rewrite the pages in testdata")
+
+func TestPages(t *testing.T) {
+	findings := []deploy.Finding{
+		{Rule: "binding-not-owned", Level: "error", File: "wrangler.jsonc", Line: 12, Column: 7, Message: "R2 binding ASSETS names \x1b[31mbucket\u202e",
+			Expected: "helm-swicked-assets", Hint: "bind the shop's own\r\nor declare it", Source: "\t\t\"bucket_name\": \"helm-other\","},
+		{Rule: "code", Level: "warning", File: "src/long.ts", Line: 1, Column: 300, Message: "far to the right", Source: strings.Repeat("x", 299) + "!" + strings.Repeat("y", 300)},
+		{Rule: "secret-missing", Level: "error", Message: "no secret A"},
+		{Rule: "odd", Level: "notice", File: "a", Line: 3, Column: 99, Message: "a column beyond the line", Source: "short"},
+	}
+	plan := &deploy.Plan{Shop: "swicked", Worker: "helm-swicked", Commit: strings.Repeat("ab", 20), Mark: "sf-1", Basis: "b", Live: "v1",
+		Steps: []deploy.Step{
+			{Action: deploy.ActionBookmark, Target: "db"}, {Action: deploy.ActionAssets, Target: "helm-swicked"},
+			{Action: deploy.ActionSubdomain, Target: "helm-swicked", After: []string{"off"}},
+			{Action: deploy.ActionUpload, Target: "helm-swicked"}, {Action: deploy.ActionMigrate, Target: "db", After: []string{"001.sql", "002.sql"}},
+			{Action: deploy.ActionRelease, Target: "helm-swicked", Before: []string{"v1"}}, {Action: deploy.ActionPut, Target: "helm-swicked"},
+			{Action: deploy.ActionSettings, Target: "helm-swicked", After: []string{"tags"}},
+			{Action: deploy.ActionCrons, Target: "helm-swicked", Before: []string{"* * * * *"}}, {Action: deploy.ActionAttach, Target: "helm-swicked", After: []string{"h"}},
+			{Action: deploy.ActionDetach, Target: "old.kvick.bike"}, {Action: deploy.ActionRoutes, Target: "helm-swicked", After: []string{"h/*"}},
+			{Action: deploy.ActionGate, Target: "h"},
+		}}
+	outcome := &deploy.Outcome{Shop: "swicked", Changed: true, VersionID: "v2", PreviousVersionID: "v1", Bookmark: "b1", Migrations: []string{"001.sql"},
+		URL: "https://h", Gate: deploy.GateResult{Passed: true, Tries: 1}, Duration: 1234567 * time.Microsecond, Calls: 9, Writes: 7}
+	restored := *outcome
+	restored.Restored, restored.VersionID, restored.NotUndone = "v1", "v1", []string{"migrations (bookmark b1)"}
+	restored.Gate = deploy.GateResult{URL: "https://h/x", Tries: 3, Reason: "it answered 500"}
+	for name, write := range map[string]func(*bytes.Buffer) error{
+		"findings":  func(b *bytes.Buffer) error { return report.Findings(b, report.Style{}, findings) },
+		"color":     func(b *bytes.Buffer) error { return report.Findings(b, report.Style{Color: true}, findings[:1]) },
+		"plan":      func(b *bytes.Buffer) error { return report.Plan(b, report.Style{}, plan) },
+		"unchanged": func(b *bytes.Buffer) error { return report.Plan(b, report.Style{}, &deploy.Plan{Shop: "s", Worker: "w"}) },
+		"released":  func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
+		"restored":  func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
+		"json":      func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := write(&b); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != string(want) {
+				t.Errorf("page is\n%s\nwant\n%s", b.String(), want)
+			}
+		})
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("plain")
+	f.Add("\x1b]0;title\x07\u202e\u2066\r\n")
+	f.Add("\xff\xfe")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, r := range report.Clean(s) {
+			if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+				t.Errorf("%q keeps %U", s, r)
+			}
+		}
+	})
+}
