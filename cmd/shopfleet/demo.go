@@ -175,7 +175,11 @@ func (d *demonstration) get(ctx context.Context, host, path string) (status int,
 		return 0, "", "", fmt.Errorf("visiting %s: %w", host, err)
 	}
 	req.Host = host
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	transport := d.world.door.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return 0, "", "", fmt.Errorf("visiting %s: %w", host, err)
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -19,8 +20,12 @@ import (
 // the module's version instead.
 var version string
 
-func main() {
+func main() { os.Exit(run(nil)) }
+
+// run is the program; transport carries its HTTP when it is not nil.
+func run(transport http.RoundTripper) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = "."
@@ -35,11 +40,11 @@ func main() {
 		Now:      time.Now,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Version:  buildVersion(),
+
+		Transport: transport,
 	}
 	world := &world{door: door}
-	code := command.Run(ctx, door, world.demo(), world.sim())
-	stop()
-	os.Exit(code)
+	return command.Run(ctx, door, world.demo(), world.sim())
 }
 
 func buildVersion() string {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/sim"
 	"github.com/kvick/shopfleet/internal/sim/simtest"
 )
@@ -32,7 +33,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	testscript.Main(m, map[string]func(){"shopfleet": main})
+	// A script that would reach beyond this machine panics instead.
+	program := func() { os.Exit(run(cloudflare.LoopbackOnly(http.DefaultTransport))) }
+	testscript.Main(m, map[string]func(){"shopfleet": program})
 }
 
 // TestScripts runs the real program against a simulated account of its own for

@@ -132,9 +132,10 @@ func (s *stage) engine() *deploy.Engine {
 	return &deploy.Engine{
 		CF: &cloudflare.Client{
 			BaseURL: s.URL, AccountID: s.account.ID(), Token: simtest.Token,
-			Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+			Transport: cloudflare.LoopbackOnly(http.DefaultTransport),
+			Sleep:     func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 		},
-		Gate: &deploy.Gate{EdgeURL: s.Edge},
+		Gate: &deploy.Gate{EdgeURL: s.Edge, Transport: cloudflare.LoopbackOnly(http.DefaultTransport)},
 	}
 }
 

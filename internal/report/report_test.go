@@ -41,13 +41,15 @@ func TestPages(t *testing.T) {
 	restored.Restored, restored.VersionID, restored.NotUndone = "v1", "v1", []string{"migrations (bookmark b1)"}
 	restored.Gate = deploy.GateResult{URL: "https://h/x", Tries: 3, Reason: "it answered 500"}
 	for name, write := range map[string]func(*bytes.Buffer) error{
-		"findings":  func(b *bytes.Buffer) error { return report.Findings(b, report.Style{}, findings) },
-		"color":     func(b *bytes.Buffer) error { return report.Findings(b, report.Style{Color: true}, findings[:1]) },
-		"plan":      func(b *bytes.Buffer) error { return report.Plan(b, report.Style{}, plan) },
-		"unchanged": func(b *bytes.Buffer) error { return report.Plan(b, report.Style{}, &deploy.Plan{Shop: "s", Worker: "w"}) },
-		"released":  func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
-		"restored":  func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
-		"json":      func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
+		"findings": func(b *bytes.Buffer) error { return report.Findings(b, report.Style{}, findings) },
+		"color":    func(b *bytes.Buffer) error { return report.Findings(b, report.Style{Color: true}, findings[:1]) },
+		"plan":     func(b *bytes.Buffer) error { return report.Plan(b, report.Style{}, plan) },
+		"unchanged": func(b *bytes.Buffer) error {
+			return report.Plan(b, report.Style{}, &deploy.Plan{Shop: "s", Worker: "w"})
+		},
+		"released": func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
+		"restored": func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
+		"json":     func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
