@@ -11,7 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/fleet"
@@ -30,9 +31,9 @@ type checkout struct {
 	repo   *git.Repository
 	policy *fleet.Policy
 	main   string // commit of the main branch
+	tips   []git.Branch
 	tmp    string
 
-	mu    sync.Mutex
 	trees map[string]string // digest of a tree → directory that holds it
 }
 
@@ -43,11 +44,16 @@ func (d *Door) open(ctx context.Context, main string) (*checkout, error) {
 	if err != nil {
 		return nil, Usage(err, hintOf(err))
 	}
-	branch, err := repo.Branch(ctx, main)
+	tips, err := repo.Branches(ctx, "")
 	if err != nil {
-		return nil, Usage(fmt.Errorf("finding the main branch: %w", err), "name it with --main, or fetch it: git fetch origin "+main)
+		return nil, err
 	}
-	files, err := repo.Files(ctx, policyFile, branch.Commit())
+	i := slices.IndexFunc(tips, func(b git.Branch) bool { return b.Name == main })
+	if i < 0 {
+		return nil, Usage(fmt.Errorf("finding the main branch: %w", &git.NotFoundError{What: "branch", Name: main}), "name it with --main, or fetch it: git fetch origin "+main)
+	}
+	commit := tips[i].Commit()
+	files, err := repo.Files(ctx, policyFile, commit)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +66,7 @@ func (d *Door) open(ctx context.Context, main string) (*checkout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checkout{door: d, repo: repo, policy: policy, main: branch.Commit(), trees: map[string]string{}}, nil
+	return &checkout{door: d, repo: repo, policy: policy, main: commit, tips: tips, trees: map[string]string{}}, nil
 }
 
 func (c *checkout) close() error {
@@ -80,13 +86,8 @@ func (c *checkout) choose(ctx context.Context, args []string, all bool) ([]strin
 	case all && len(args) > 0:
 		return nil, Usage(errors.New("--all goes without shop names"), "leave out one or the other")
 	case all:
-		// All of them: a shop whose branch is an exception is outside the prefix.
-		branches, err := c.repo.Branches(ctx, "")
-		if err != nil {
-			return nil, err
-		}
 		var slugs []string
-		for _, b := range branches {
+		for _, b := range c.tips {
 			if slug, ok := c.policy.Slug(b.Name); ok {
 				slugs = append(slugs, slug)
 			}
@@ -111,79 +112,101 @@ func (c *checkout) choose(ctx context.Context, args []string, all bool) ([]strin
 	return slices.Compact(slugs), nil
 }
 
+// gitProcesses bounds how many git processes run at once.
+const gitProcesses = 4
+
 // sources makes each shop's commit ready to be built. A shop whose branch
-// cannot be used is in the second result instead.
+// cannot be used is in the second result instead. What can be asked for all
+// shops is asked once.
 func (c *checkout) sources(ctx context.Context, slugs []string) (map[string]deploy.Source, map[string]error) {
 	sources, problems := map[string]deploy.Source{}, map[string]error{}
-	branches, err := c.repo.Branches(ctx, "")
-	if err != nil {
-		for _, slug := range slugs {
-			problems[slug] = err
-		}
-		return sources, problems
-	}
 	commits := map[string]string{}
-	for _, b := range branches {
+	for _, b := range c.tips {
 		commits[b.Name] = b.Commit()
 	}
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	gate := make(chan struct{}, 4) // each shop starts a few git processes
+	var shops []fleet.Shop
+	var tips []string
 	for _, slug := range slugs {
-		group.Go(func() {
-			gate <- struct{}{}
-			defer func() { <-gate }()
-			src, err := c.source(ctx, slug, commits)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				problems[slug] = err
-				return
-			}
-			sources[slug] = src
-		})
+		shop, err := c.policy.Shop(slug)
+		commit, ok := commits[shop.Branch]
+		switch {
+		case err != nil:
+			problems[slug] = err
+		case !ok:
+			problems[slug] = Usage(fmt.Errorf("shop %s has no branch %s", slug, shop.Branch), "see git branch --all; git fetch origin gets what others pushed")
+		default:
+			shops, tips = append(shops, shop), append(tips, commit)
+		}
 	}
-	group.Wait()
+	if len(shops) == 0 {
+		return sources, problems
+	}
+	configs, trees, bases, err := c.read(ctx, tips)
+	for i, shop := range shops {
+		if err != nil {
+			problems[shop.Slug] = err
+			continue
+		}
+		src, problem := c.source(ctx, shop, tips[i], bases[i], configs[i], trees[i])
+		if problem != nil {
+			problems[shop.Slug] = problem
+			continue
+		}
+		sources[shop.Slug] = src
+	}
 	return sources, problems
 }
 
-func (c *checkout) source(ctx context.Context, slug string, commits map[string]string) (deploy.Source, error) {
-	shop, err := c.policy.Shop(slug)
-	if err != nil {
-		return deploy.Source{}, err
+// base is the commit of main below a shop's commit, or why there is none.
+type base struct {
+	commit string
+	err    error
+}
+
+// read asks git for what is needed of every commit, in a few processes.
+func (c *checkout) read(ctx context.Context, commits []string) (configs []git.File, trees []git.Tree, bases []base, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(gitProcesses)
+	group.Go(func() (err error) {
+		configs, err = c.repo.Files(ctx, configFile, commits...)
+		return err
+	})
+	group.Go(func() (err error) {
+		trees, err = c.repo.Trees(ctx, commits...)
+		return err
+	})
+	bases = make([]base, len(commits))
+	for i, commit := range commits {
+		group.Go(func() error {
+			bases[i].commit, bases[i].err = c.repo.MergeBase(ctx, c.main, commit)
+			return nil // one shop's broken history is that shop's problem
+		})
 	}
-	commit, ok := commits[shop.Branch]
-	if !ok {
-		return deploy.Source{}, Usage(fmt.Errorf("shop %s has no branch %s", slug, shop.Branch), "see git branch --all; git fetch origin gets what others pushed")
+	err = group.Wait()
+	return configs, trees, bases, err
+}
+
+// source puts together what is known of one shop, and its tree on disk.
+func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, main base, config git.File, whole git.Tree) (deploy.Source, error) {
+	if main.err != nil {
+		return deploy.Source{}, fmt.Errorf("finding the commit of main below %s: %w", shop.Branch, main.err)
 	}
-	base, err := c.repo.MergeBase(ctx, c.main, commit)
-	if err != nil {
-		return deploy.Source{}, fmt.Errorf("finding the commit of main below %s: %w", shop.Branch, err)
-	}
-	files, err := c.repo.Files(ctx, configFile, commit)
-	if err != nil {
-		return deploy.Source{}, err
-	}
-	if files[0].Err != nil {
+	if config.Err != nil {
 		return deploy.Source{}, deploy.Findings{{
 			Rule: "overlay-missing", Level: deploy.LevelError, File: configFile,
-			Message:  fmt.Sprintf("branch %s: %v", shop.Branch, files[0].Err),
-			Expected: configFile + " with env." + slug,
+			Message:  fmt.Sprintf("branch %s: %v", shop.Branch, config.Err),
+			Expected: configFile + " with env." + shop.Slug,
 			Hint:     "commit a " + configFile + " to the branch",
 		}}
 	}
-	trees, err := c.repo.Trees(ctx, commit)
-	if err != nil {
-		return deploy.Source{}, err
-	}
-	tree := trees[0].Without(configFile)
+	tree := whole.Without(configFile)
 	dir, err := c.extract(ctx, tree)
 	if err != nil {
 		return deploy.Source{}, fmt.Errorf("extracting %s: %w", shop.Branch, err)
 	}
 	src := deploy.Source{
-		Policy: c.policy, Shop: shop, Commit: commit, Main: base,
-		Dir: dir, Tree: tree.Digest(), ConfigName: configFile, Config: files[0].Data,
+		Policy: c.policy, Shop: shop, Commit: commit, Main: main.commit,
+		Dir: dir, Tree: tree.Digest(), ConfigName: configFile, Config: config.Data,
 		BuiltAt: c.door.Now(), Tool: "shopfleet " + c.door.Version, Actor: c.door.actor(),
 	}
 	if id := c.door.Getenv("GITHUB_RUN_ID"); id != "" {
@@ -203,8 +226,6 @@ func (d *Door) actor() string {
 
 // extract writes a tree to disk once, however many shops share it.
 func (c *checkout) extract(ctx context.Context, tree git.Tree) (string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	key := tree.Digest()
 	if dir, ok := c.trees[key]; ok {
 		return dir, nil
