@@ -226,11 +226,22 @@ func (cl *call) fail(e *Error) *Error {
 	}
 	if e.Err != nil {
 		if text := e.Err.Error(); redact(text, cl.hide) != text {
-			e.Err = errors.New(redact(text, cl.hide))
+			cause := e.Err
+			e.Err = maskedError{redact(text, cl.hide), func(target error) bool { return errors.Is(cause, target) }}
 		}
 	}
 	return e
 }
+
+// maskedError stands for an error whose text held a secret. What it was can still be asked, its text cannot be had: there
+// is no Unwrap, and the cause is behind a func, where no fmt verb looks.
+type maskedError struct {
+	text string
+	is   func(error) bool
+}
+
+func (m maskedError) Error() string        { return m.text }
+func (m maskedError) Is(target error) bool { return m.is(target) }
 
 // raw performs r with the SDK's Raw. out is a pointer to decode the result into, a func([]byte) error that does so
 // itself, or nil when the result does not matter.

@@ -160,6 +160,23 @@ func TestUploadsUseTheSession(t *testing.T) {
 	}
 }
 
+// Masking a text does not hide what kind of error it was.
+func TestMaskedErrorsKeepTheirKind(t *testing.T) {
+	w := newWorld(t, nil)
+	w.Attempts = 1
+	w.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("proxy said %s: %w", r.Header.Get("Authorization"), context.DeadlineExceeded)
+	})
+	err := set(w.Client)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "proxy said Bearer ***") || asError(t, err).Outcome != Unknown {
+		t.Errorf("got %v", err)
+	}
+	var leaf maskedError
+	if !errors.As(err, &leaf) || strings.Contains(fmt.Sprintf("%#v %+v", leaf, err), string(testToken)) {
+		t.Errorf("got %#v", err)
+	}
+}
+
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	for _, body := range []string{"", `{"success":true,"result":[]}`} {
 		w := newWorld(t, nil)
