@@ -207,12 +207,24 @@ func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, m
 	src := deploy.Source{
 		Policy: c.policy, Shop: shop, Commit: commit, Main: main.commit,
 		Dir: dir, Tree: tree.Digest(), ConfigName: configFile, Config: config.Data,
+		Environ: c.door.buildEnviron(),
 		BuiltAt: c.door.Now(), Tool: "shopfleet " + c.door.Version, Actor: c.door.actor(),
 	}
 	if id := c.door.Getenv("GITHUB_RUN_ID"); id != "" {
 		src.Run = &deploy.Run{ID: id, URL: c.door.Getenv("GITHUB_SERVER_URL") + "/" + c.door.Getenv("GITHUB_REPOSITORY") + "/actions/runs/" + id}
 	}
 	return src, nil
+}
+
+// buildEnviron is what a build.command may know of the caller's environment.
+func (d *Door) buildEnviron() []string {
+	var out []string
+	for _, name := range []string{"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR"} {
+		if v := d.Getenv(name); v != "" {
+			out = append(out, name+"="+v)
+		}
+	}
+	return out
 }
 
 // actor is who asked for the deploy: GitHub says so in a workflow, the

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -601,5 +603,19 @@ func TestDigest(t *testing.T) {
 	decoded.Steps[0].Target += "x"
 	if decoded.Digest() == first.Digest() {
 		t.Error("a changed step leaves the digest as it is")
+	}
+}
+
+// build.command runs in a copy of its own, before anything looks for what it makes.
+func TestBuildCommand(t *testing.T) {
+	s := newStage(t)
+	s.replaceConfig(`"main": "src/index.ts"`, `"main": "made/index.ts", "build": { "command": "mkdir made && cp -r src/. made/ && test -z \"$CLOUDFLARE_API_TOKEN\"" }`)
+	t.Setenv("CLOUDFLARE_API_TOKEN", "not for builds")
+	out := s.mustDeploy()
+	if !out.Gate.Passed {
+		t.Errorf("outcome %+v", out)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "made")); err == nil {
+		t.Error("build.command wrote into the shared tree")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -23,7 +24,8 @@ type Source struct {
 	Shop   fleet.Shop
 	// Commit is the shop's commit, Main the newest commit of main that it sits on.
 	Commit, Main string
-	// Dir holds the commit's tree, without ConfigName where Tree is shared.
+	// Dir holds the commit's tree, without ConfigName where Tree is shared. It is
+	// not written to; a build.command gets a copy beside it, which stays there.
 	Dir string
 	// Tree identifies the contents of Dir. Shops with equal Tree and equal build
 	// settings get one bundle. "" builds for this shop alone.
@@ -31,6 +33,8 @@ type Source struct {
 	// ConfigName is the config's path in the tree, Config its bytes.
 	ConfigName string
 	Config     []byte
+	// Environ is where build.command's environment is picked from; credentials never pass.
+	Environ []string
 
 	// Secrets are values to upload with the version, by name.
 	Secrets map[string]wrangler.Secret
@@ -101,6 +105,23 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	if err != nil {
 		return nil, asFindings(err)
 	}
+	if config.Build.Command != "" {
+		// It writes where it wants, and the directory may be other shops' too.
+		private, err := os.MkdirTemp(filepath.Dir(src.Dir), "build-")
+		if err != nil {
+			return nil, fmt.Errorf("making room for build.command: %w", err)
+		}
+		if err := os.CopyFS(private, os.DirFS(src.Dir)); err != nil {
+			return nil, fmt.Errorf("copying the tree for build.command: %w", err)
+		}
+		src.Dir = private
+		if project, err = wrangler.Parse(src.Dir, src.ConfigName, src.Config); err != nil {
+			return nil, asFindings(err)
+		}
+		if config, err = project.Resolve(src.Shop.Slug); err != nil {
+			return nil, asFindings(err)
+		}
+	}
 	want := &Desired{
 		Shop: src.Shop, Commit: src.Commit, Main: src.Main, Config: config,
 		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate,
@@ -120,11 +141,6 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	if err := collect(want.readMigrations()); err != nil {
 		return nil, err
 	}
-	warnings, err := config.Check()
-	want.warn(warnings)
-	if err := collect(err); err != nil {
-		return nil, err
-	}
 	if want.Findings.Blocking() {
 		return nil, want.Findings.sorted() // what would be built is not what should be
 	}
@@ -138,26 +154,39 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	} else {
 		want.BuildInfoURL = ""
 	}
-	if config.Main != "" {
-		want.Bundle, err = b.bundle(ctx, src, config, replace)
-		if err := collect(err); err != nil {
-			return nil, err
-		}
-		if want.Bundle != nil {
-			want.warn(want.Bundle.Warnings)
-		}
+	check := func() error {
+		warnings, err := config.Check()
+		want.warn(warnings)
+		return err
 	}
-	if config.Assets != nil {
-		want.Assets, err = config.ReadAssets(replace)
-		if err := collect(err); err != nil {
-			return nil, err
+	bundle := func() error {
+		if config.Main == "" && config.Build.Command == "" {
+			return nil
 		}
-		if want.Assets != nil {
+		bundle, err := b.bundle(ctx, src, config, replace)
+		if bundle != nil && config.Main != "" {
+			want.Bundle = bundle
+			want.warn(bundle.Warnings)
+		}
+		return err
+	}
+	assets := func() (err error) {
+		if want.Assets, err = config.ReadAssets(replace); want.Assets != nil {
 			want.warn(want.Assets.Warnings)
 		}
+		return err
 	}
-	if want.Findings.Blocking() {
-		return nil, want.Findings.sorted()
+	stages := []func() error{check, bundle, assets}
+	if config.Build.Command != "" {
+		stages = []func() error{bundle, check, assets} // it may make what Check looks for
+	}
+	for _, stage := range stages {
+		if err := collect(stage()); err != nil {
+			return nil, err
+		}
+		if want.Findings.Blocking() {
+			return nil, want.Findings.sorted()
+		}
 	}
 	if want.Mark, err = want.mark(infoPath); err != nil {
 		return nil, err
@@ -188,7 +217,7 @@ func (want *Desired) setBuildInfo(ctx context.Context, src Source, config *wrang
 	carried := false
 	var err error
 	if want.Bundle != nil && slices.ContainsFunc(want.Bundle.Inputs, func(i wrangler.Input) bool { return i.Replaced }) {
-		if want.Bundle, err = config.Bundle(ctx, wrangler.BundleOptions{Replace: replace}); err != nil {
+		if want.Bundle, err = config.Bundle(ctx, wrangler.BundleOptions{Replace: replace, Environ: src.Environ}); err != nil {
 			return asFindings(err)
 		}
 		carried = true
@@ -215,7 +244,7 @@ func (want *Desired) setBuildInfo(ctx context.Context, src Source, config *wrang
 
 // bundle builds once per tree and build settings.
 func (b *Builder) bundle(ctx context.Context, src Source, config *wrangler.Config, replace map[string][]byte) (*wrangler.Bundle, error) {
-	options := wrangler.BundleOptions{Replace: replace}
+	options := wrangler.BundleOptions{Replace: replace, Environ: src.Environ}
 	if src.Tree == "" || config.Build.Command != "" {
 		return config.Bundle(ctx, options)
 	}

@@ -98,14 +98,10 @@ func buildEnviron(environ []string) []string {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		switch {
-		case name == "PATH":
-			path = true
-		case name == "LANG", name == "TZ", name == "TMPDIR", strings.HasPrefix(name, "LC_"):
-		case isSystemVariable(name):
-		default:
-			continue
+		case name == "PATH", name == "LANG", name == "TZ", name == "TMPDIR", strings.HasPrefix(name, "LC_"), isSystemVariable(name):
+			path = path || strings.EqualFold(name, "PATH")
+			out = append(out, entry)
 		}
-		out = append(out, entry)
 	}
 	if !path {
 		out = append(out, "PATH=/usr/local/bin:/usr/bin:/bin")

@@ -21,6 +21,9 @@ func (c *Config) BuildKey() string {
 	k.Bindings = slices.DeleteFunc(slices.Clone(c.Bindings), func(b Binding) bool {
 		return b.Type != "durable_object_namespace" && b.Type != "workflow"
 	})
+	if len(k.Bindings) > 0 {
+		k.Name = c.Name // whether a class is this Worker's own depends on it
+	}
 	text, err := json.Marshal(k)
 	if err != nil {
 		// Raw messages come from the parser, the rest is plain; there is no way to fail.

@@ -25,6 +25,9 @@ type BundleOptions struct {
 	// Replace maps absolute paths to the content to take for them, whether or not there is such a file.
 	// Replaced files leave no trace in Bundle.Digest.
 	Replace map[string][]byte
+	// Root is the directory that everything bundled has to be in; "" means the project's. Set it to the root of
+	// a repository whose packages share a node_modules.
+	Root string
 	// NodeEnv is what process.env.NODE_ENV becomes; "" means production.
 	NodeEnv string
 	// Environ is where build.command's environment is picked from ("NAME=value", as os.Environ gives it).
@@ -95,8 +98,10 @@ func (b *Bundle) Digest() string { return b.digest }
 // Bundle itself writes nothing. A build.command writes where it wants, so hand in a project whose directory is
 // nobody else's when Config.Build has one. It also has to run before ReadAssets, whose files it may make.
 //
-// esbuild looks for node_modules, package.json and tsconfig.json above the project too. Give a project that is
-// checked out for a build no such company.
+// What is bundled comes from below BundleOptions.Root: a file that is reached by ../, by an absolute path or
+// through a link and lies elsewhere is refused. wrangler would take it, and with it whatever the machine that
+// deploys has to hide. esbuild also looks for node_modules, package.json and tsconfig.json above the project;
+// give a project that is checked out for a build no such company.
 //
 // Mistakes in the user's files come back as Findings: syntax errors, imports that nothing resolves, a missing
 // entry point, Durable Object and Workflow classes that are not exported, a build.command that fails. Their
@@ -104,9 +109,15 @@ func (b *Bundle) Digest() string { return b.digest }
 // lines. Types are not checked; neither does wrangler. A cancelled ctx stops esbuild and kills build.command
 // with everything it started; the error is then ctx's.
 //
-// It differs from wrangler where wrangler's result depends on chance or on the machine: modules have a fixed
-// order, temporary directories do not show in source maps, and environment variables are not read (see
-// BundleOptions). Python Workers are refused. Node.js compatibility is described at nodeMode.
+// Node.js compatibility is wrangler's for every compatibility date and flag. What the runtime lacks at a date
+// comes from unenv and from Cloudflare's preset for it, which are installed with wrangler: they are looked for
+// beside the project's wrangler, or in the project when it has none. Nothing of them is in shopfleet, so that
+// a project that needs a file of theirs and has none gets a finding. From compatibility date 2026-03-17 on only
+// a few npm packages that unenv replaces (node-fetch, cross-fetch, inherits, …) are left to need one.
+//
+// Bundle differs from wrangler where wrangler's result depends on chance or on the machine: modules have a
+// fixed order, temporary directories do not show in source maps, and environment variables are not read (see
+// BundleOptions). Python Workers are refused.
 //
 // Bundle may be called concurrently.
 func (c *Config) Bundle(ctx context.Context, o BundleOptions) (*Bundle, error) {
@@ -141,9 +152,10 @@ type bundler struct {
 	config  *Config
 	nodeEnv string
 
-	// Absolute, without symbolic links in the project's part.
-	root, entry, moduleRoot string
-	replace                 map[string][]byte
+	// Absolute, without symbolic links in the project's part. root is the project's directory, limit the one
+	// that inputs have to be in.
+	root, limit, entry, moduleRoot string
+	replace                        map[string][]byte
 
 	rules  moduleRules
 	node   nodeMode
@@ -163,11 +175,18 @@ func newBundler(ctx context.Context, c *Config, o BundleOptions) (*bundler, erro
 	if err != nil {
 		return nil, fmt.Errorf("finding the project: %w", err)
 	}
+	limit := root
+	if o.Root != "" {
+		if limit, err = filepath.EvalSymlinks(o.Root); err != nil {
+			return nil, fmt.Errorf("finding the root of the build: %w", err)
+		}
+	}
 	b := &bundler{
 		ctx:     ctx,
 		config:  c,
 		nodeEnv: o.NodeEnv,
 		root:    root,
+		limit:   limit,
 		replace: make(map[string][]byte, len(o.Replace)),
 		loaded:  map[string]bool{},
 	}
@@ -236,9 +255,12 @@ func (b *bundler) checkEntry() bool {
 			Message:  "Python Workers cannot be deployed with shopfleet",
 			Expected: "an entry point in JavaScript or TypeScript",
 		}, "main"))
-	case b.replace[b.entry] != nil:
+	case b.isReplaced(b.entry):
 	case b.config.Build.Command != "":
-		if !isFile(b.entry) {
+		// Without extension esbuild looks for one.
+		if !slices.ContainsFunc([]string{"", ".ts", ".tsx", ".js", ".jsx"}, func(ext string) bool {
+			return isFile(b.entry+ext) && (ext == "" || filepath.Ext(b.entry) == "")
+		}) {
 			b.add(b.config.At(Finding{
 				Rule: "main-missing", Level: LevelError,
 				Message: fmt.Sprintf("there is no file %s after build.command ran", b.show(b.entry)),
@@ -301,6 +323,12 @@ func (b *bundler) copyEntry() (*Bundle, error) {
 		}, "main"))
 		return nil, nil
 	}
+	if errors.Is(err, errOutside) {
+		b.add(b.config.At(Finding{
+			Rule: "outside-project", Level: LevelError, Message: fmt.Sprintf("%s is outside the project", b.show(b.entry)), Hint: outsideHint,
+		}, "main"))
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the entry point: %w", err)
 	}
@@ -327,14 +355,14 @@ func (b *bundler) copyEntry() (*Bundle, error) {
 	lasting := *out // without what is replaced
 	for _, c := range all[1:] {
 		out.Modules = append(out.Modules, c.module)
-		if _, replaced := b.replace[c.file]; !replaced {
+		if !b.isReplaced(c.file) {
 			lasting.Modules = append(lasting.Modules, c.module)
 		}
 	}
 	if maps := b.config.UploadSourceMaps; maps == nil || *maps {
 		out.SourceMaps = b.scanSourceMaps(all, maps != nil)
 	}
-	if _, replaced := b.replace[b.entry]; replaced {
+	if b.isReplaced(b.entry) {
 		lasting.Main.Content = nil
 	}
 	b.finish(out, outputOf(&lasting))
@@ -356,13 +384,23 @@ func (b *bundler) collect(c collected) {
 	b.collected = append(b.collected, c)
 }
 
-// readFile reads an input, replaced or not.
+// readFile reads an input, replaced or not. The error is errOutside for a file that is not below
+// BundleOptions.Root.
 func (b *bundler) readFile(file string) ([]byte, error) {
-	b.note(file)
 	if content, ok := b.replace[file]; ok {
+		b.note(file)
 		return content, nil
 	}
+	if b.isOutside(file) {
+		return nil, errOutside
+	}
+	b.note(file)
 	return os.ReadFile(file)
+}
+
+func (b *bundler) isReplaced(file string) bool {
+	_, ok := b.replace[file]
+	return ok
 }
 
 // note makes file an input.
@@ -370,6 +408,20 @@ func (b *bundler) note(file string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.loaded[file] = true
+}
+
+// outsideHint is what to do about errOutside.
+const outsideHint = "everything that is deployed comes from the commit: move the file into the project"
+
+// isOutside says whether file really lies elsewhere than where inputs may come from. A file that does not
+// exist lies nowhere.
+func (b *bundler) isOutside(file string) bool {
+	real, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(b.limit, real)
+	return err != nil || !filepath.IsLocal(rel)
 }
 
 // show is a file's path as the user knows it.

@@ -21,14 +21,13 @@ func (b *bundler) finish(out *Bundle, output string) {
 	fmt.Fprintf(h, "esbuild %s\n%q %q\n%s\n", esbuildVersion, out.Format, b.show(b.entry), output)
 	b.digestOptions(h)
 	for _, file := range slices.Sorted(maps.Keys(b.loaded)) {
-		_, replaced := b.replace[file]
 		content, err := b.readFile(file)
 		if err != nil {
 			// What esbuild could not read either has been reported.
 			continue
 		}
 		sum := sha256.Sum256(content)
-		out.Inputs = append(out.Inputs, Input{Path: b.show(file), SHA256: hex.EncodeToString(sum[:]), Replaced: replaced})
+		out.Inputs = append(out.Inputs, Input{Path: b.show(file), SHA256: hex.EncodeToString(sum[:]), Replaced: b.isReplaced(file)})
 	}
 	slices.SortFunc(out.Inputs, func(x, y Input) int { return strings.Compare(x.Path, y.Path) })
 	for _, input := range out.Inputs {
@@ -97,7 +96,7 @@ func digestOf(what string) string {
 // usesReplaced says whether the content of a replaced file went into the bundle.
 func (b *bundler) usesReplaced() bool {
 	for file := range b.loaded {
-		if _, ok := b.replace[file]; ok {
+		if b.isReplaced(file) {
 			return true
 		}
 	}
@@ -107,18 +106,17 @@ func (b *bundler) usesReplaced() bool {
 // buildWithoutReplaced builds again with imports of replaced files left in the code, to see what the bundle is
 // without them. It is nil where that cannot be built: the entry point itself is replaced, for example.
 func (b *bundler) buildWithoutReplaced() (*Bundle, error) {
-	if _, ok := b.replace[b.entry]; ok {
+	if b.isReplaced(b.entry) {
 		return nil, nil
 	}
 	again := &bundler{
-		ctx: b.ctx, config: b.config, nodeEnv: b.nodeEnv, root: b.root, entry: b.entry, moduleRoot: b.moduleRoot,
+		ctx: b.ctx, config: b.config, nodeEnv: b.nodeEnv, root: b.root, limit: b.limit, entry: b.entry, moduleRoot: b.moduleRoot,
 		replace: b.replace, rules: b.rules, node: b.node, format: b.format, loaded: map[string]bool{}, leaveOut: true,
 	}
 	out, _, err := again.build()
 	if out != nil {
 		out.Modules = slices.DeleteFunc(out.Modules, func(m Module) bool {
-			_, ok := b.replace[filepath.Join(b.moduleRoot, filepath.FromSlash(m.Name))]
-			return ok
+			return b.isReplaced(filepath.Join(b.moduleRoot, filepath.FromSlash(m.Name)))
 		})
 	}
 	return out, err
@@ -141,12 +139,12 @@ func (b *bundler) leaveOutPlugin() api.Plugin {
 			}
 			specifier, _, _ := strings.Cut(args.Path, "?")
 			file := filepath.Join(args.ResolveDir, specifier)
-			if _, ok := b.replace[file]; !ok {
+			if !b.isReplaced(file) {
 				file = pb.Resolve(args.Path, api.ResolveOptions{
 					Kind: args.Kind, Importer: args.Importer, ResolveDir: args.ResolveDir, PluginData: resolving{},
 				}).Path
 			}
-			if _, ok := b.replace[file]; !ok {
+			if !b.isReplaced(file) {
 				return api.OnResolveResult{}, nil
 			}
 			return api.OnResolveResult{Path: "replaced:" + b.show(file), External: true}, nil

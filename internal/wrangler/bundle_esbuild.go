@@ -216,7 +216,7 @@ func runESBuild(ctx context.Context, options api.BuildOptions) (api.BuildResult,
 	return result, nil
 }
 
-// inputsPlugin notes what is read, and serves replaced files.
+// inputsPlugin notes what is read, refuses what must not be, and serves replaced files.
 func (b *bundler) inputsPlugin() api.Plugin {
 	return api.Plugin{Name: "inputs", Setup: func(pb api.PluginBuild) {
 		pb.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: "file"}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
@@ -226,8 +226,13 @@ func (b *bundler) inputsPlugin() api.Plugin {
 			if strings.Contains(args.Path, nodeGlobalPrefix) {
 				return api.OnLoadResult{}, nil
 			}
-			b.note(args.Path)
 			content, ok := b.replace[args.Path]
+			if !ok && b.isOutside(args.Path) {
+				return api.OnLoadResult{Errors: []api.Message{{
+					Text: b.show(args.Path) + " is outside the project", Detail: pluginDetail{"outside-project", outsideHint},
+				}}}, nil
+			}
+			b.note(args.Path)
 			if !ok {
 				return api.OnLoadResult{}, nil
 			}
@@ -245,7 +250,7 @@ func (b *bundler) replacePlugin() api.Plugin {
 			if !filepath.IsAbs(file) {
 				file = filepath.Join(args.ResolveDir, file)
 			}
-			if _, ok := b.replace[file]; !ok || isFile(file) {
+			if !b.isReplaced(file) || isFile(file) {
 				return api.OnResolveResult{}, nil
 			}
 			return api.OnResolveResult{Path: file}, nil

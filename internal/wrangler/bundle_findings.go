@@ -31,6 +31,7 @@ import (
 //	node-import            a module of Node.js, without nodejs_compat
 //	node-runtime-missing   unenv is needed and not installed
 //	node-runtime-version   unenv is installed in another version
+//	outside-project        code or a module from elsewhere on the machine
 //	service-worker-format  something that only a module can have
 //	source-map             a source map that was asked for and cannot be read
 //	unresolved-import      an import of nothing

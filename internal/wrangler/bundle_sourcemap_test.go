@@ -1,6 +1,8 @@
 package wrangler_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -80,4 +82,25 @@ func TestBundleScansSourceMaps(t *testing.T) {
 	if got := string(b.SourceMaps[0].Content); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+}
+
+// Whatever is in a map, what comes out is JSON that has nothing left to change.
+func FuzzRewriteSourceMap(f *testing.F) {
+	f.Add([]byte(`{"version":3,"sources":["../a.ts"],"sourceRoot":"","sourcesContent":["\u00e9",null],"names":[],"mappings":"AAAA"}`))
+	f.Add([]byte(`{"file": 1, "file": 2, "names": ["\/"], "x": {"b": [1.50, {"10": 1, "2": -0}]}}`))
+	f.Add([]byte(`{"sourceRoot":"\ud800"}`))
+	same := func(s string) string { return s }
+	f.Fuzz(func(t *testing.T, in []byte) {
+		once, err := wrangler.RewriteSourceMap(in, "index.js", same, same)
+		if err != nil {
+			return
+		}
+		if !json.Valid(once) {
+			t.Fatalf("%q became %q, which is no JSON", in, once)
+		}
+		twice, err := wrangler.RewriteSourceMap(once, "index.js", same, same)
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Errorf("%q became %q, and that %q (%v)", in, once, twice, err)
+		}
+	})
 }

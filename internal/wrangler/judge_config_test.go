@@ -153,15 +153,15 @@ func compareConfig(dir string, c *wrangler.Config, findings wrangler.Findings, w
 	same("jsx_fragment", c.JSXFragment, key("jsx_fragment"))
 	same("define", c.Define, sortedMap(key("define")))
 	same("alias", c.Alias, sortedMap(key("alias")))
-	same("minify", c.Minify, orNull(key("minify")))
-	same("keep_names", c.KeepNames, orNull(key("keep_names")))
-	same("upload_source_maps", c.UploadSourceMaps, orNull(key("upload_source_maps")))
-	same("find_additional_modules", c.FindAdditionalModules, orNull(key("find_additional_modules")))
+	same("minify", c.Minify, key("minify"))
+	same("keep_names", c.KeepNames, key("keep_names"))
+	same("upload_source_maps", c.UploadSourceMaps, key("upload_source_maps"))
+	same("find_additional_modules", c.FindAdditionalModules, key("find_additional_modules"))
 	same("preserve_file_names", c.PreserveFileNames, orFalse(key("preserve_file_names")))
 	same("no_bundle", c.NoBundle, orFalse(key("no_bundle")))
 	same("keep_vars", c.KeepVars, orFalse(key("keep_vars")))
-	same("logpush", c.Logpush, orNull(key("logpush")))
-	same("preview_urls", c.PreviewURLs, orNull(key("preview_urls")))
+	same("logpush", c.Logpush, key("logpush"))
+	same("preview_urls", c.PreviewURLs, key("preview_urls"))
 	same("workers_dev set", c.WorkersDevSet, key("workers_dev") != nil)
 	same("observability", c.Observability, key("observability"))
 	same("limits", c.Limits, falsyIsNone(key("limits")))
@@ -213,7 +213,7 @@ func compareConfig(dir string, c *wrangler.Config, findings wrangler.Findings, w
 		for i, r := range c.Rules {
 			same("rules.type", r.Type, rules[i]["type"])
 			same("rules.globs", r.Globs, rules[i]["globs"])
-			same("rules.fallthrough", r.Fallthrough, orNull(rules[i]["fallthrough"]))
+			same("rules.fallthrough", r.Fallthrough, rules[i]["fallthrough"])
 		}
 	}
 	if len(c.DOMigrations) != len(migrations) {
@@ -319,8 +319,6 @@ func orEmpty[T any](s []T) []T {
 	}
 	return s
 }
-
-func orNull(raw json.RawMessage) json.RawMessage { return raw }
 
 func orFalse(raw json.RawMessage) json.RawMessage {
 	if raw == nil {

@@ -73,10 +73,11 @@ func requireJudge(t testing.TB) {
 }
 
 // judgeEnviron is the environment judges run in: no configuration, credentials or telemetry of whoever runs
-// the tests, and a home of their own.
+// the tests, a home of their own, and no names but this machine's.
 func judgeEnviron(t testing.TB, extra ...string) []string {
 	t.Helper()
 	home := t.TempDir()
+	offline := filepath.Join(repoRoot(t), "internal", "wrangler", "testdata", "config", "offline.cjs")
 	env := []string{
 		"PATH=" + filepath.Dir(judgeNode(t)) + string(os.PathListSeparator) + os.Getenv("PATH"),
 		"HOME=" + home,
@@ -84,6 +85,7 @@ func judgeEnviron(t testing.TB, extra ...string) []string {
 		"TMPDIR=" + t.TempDir(),
 		"CI=true",
 		"NO_COLOR=1",
+		`NODE_OPTIONS=--require="` + filepath.ToSlash(offline) + `"`,
 		"WRANGLER_SEND_METRICS=false",
 		"WRANGLER_HIDE_BANNER=true",
 		"WRANGLER_LOG_PATH=" + filepath.Join(home, "logs"),

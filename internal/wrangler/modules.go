@@ -287,6 +287,9 @@ func (b *bundler) moduleName(specifier string, content []byte) string {
 }
 
 func (b *bundler) unreadableModule(specifier, file string, err error) api.OnResolveResult {
+	if errors.Is(err, errOutside) {
+		return resolveError("outside-project", b.show(file)+" is outside the project", outsideHint)
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return resolveError("unresolved-import", fmt.Sprintf("could not resolve %q: there is no file %s", specifier, b.show(file)), "")
 	}

@@ -1,6 +1,7 @@
 package wrangler
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,6 +46,13 @@ func (b *bundler) findModules() ([]collected, error) {
 				continue
 			}
 			content, err := b.readFile(file)
+			if errors.Is(err, errOutside) {
+				b.add(Finding{
+					Rule: "outside-project", Level: LevelError, File: b.show(file),
+					Message: "the module is a link that leads out of the project", Hint: outsideHint,
+				})
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("reading additional modules: %w", err)
 			}

@@ -13,12 +13,6 @@ import (
 )
 
 // nodeMode is how a Worker gets at the modules of Node.js (wire.md §10).
-//
-// In nodeV2 the runtime's own modules are left alone, and what the runtime lacks at the compatibility date
-// comes from unenv and Cloudflare's preset for it, which are installed with wrangler: they are looked for from
-// the project's wrangler, or from the project when it has none. Nothing of them is in shopfleet. A project that
-// needs a file of theirs and has none gets a finding; from compatibility date 2026-03-17 on only a few npm
-// packages that unenv replaces (node-fetch, cross-fetch, inherits, …) are left to need one.
 type nodeMode int
 
 const (
@@ -80,10 +74,14 @@ func isNodeBuiltin(specifier string) bool {
 
 // builtinHint is what to do about an import of a module of Node.js that nothing resolves.
 func (m nodeMode) builtinHint(specifier string) string {
-	if m == nodeV1 && !strings.HasPrefix(specifier, "node:") {
+	switch {
+	case m == nodeV2:
+		return "it is built into Node.js, but Workers do not have it"
+	case m == nodeV1 && !strings.HasPrefix(specifier, "node:"):
 		return fmt.Sprintf("import %q, or set compatibility_date to %s or later", "node:"+specifier, nodeV2Since)
+	default:
+		return `it is built into Node.js: add "nodejs_compat" to compatibility_flags`
 	}
-	return `it is built into Node.js: add "nodejs_compat" to compatibility_flags`
 }
 
 // importSet collects imports and who imports them. esbuild resolves in several goroutines.
@@ -188,12 +186,12 @@ const (
 func (b *bundler) unenvPlugin() (api.Plugin, []string) {
 	env := newNodeEnvironment(b.config.CompatibilityDate, b.config.CompatibilityFlags)
 	unenv := findUnenv(b.root)
-	targets := map[string]string{} // of env.alias, found; a module of unenv's is "" when unenv is not installed
+	targets := map[string]string{} // of env.alias, found; "" for what would be there with unenv
 	for name, alias := range env.alias {
 		switch target, ok := unenv.resolve(alias); {
 		case ok:
 			targets[name] = target
-		case !unenv.installed && strings.HasPrefix(alias, unenvPackage+"/"):
+		case !unenv.installed && (strings.HasPrefix(alias, unenvPackage+"/") || strings.HasPrefix(alias, presetPackage+"/")):
 			targets[name] = ""
 		}
 	}

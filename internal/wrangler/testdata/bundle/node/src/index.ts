@@ -13,7 +13,7 @@ export default {
 		return storage.run("request", () =>
 			Response.json({
 				base64: Buffer.from("bike").toString("base64"),
-				exists: fs.existsSync("/tmp"),
+				exists: fs.existsSync("/bundle"),
 				platform: os.platform(),
 				now: performance.now(),
 				joined: join("a", "b"),
