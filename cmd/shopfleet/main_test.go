@@ -69,12 +69,14 @@ func TestScripts(t *testing.T) {
 
 type worldKey struct{}
 
-func setUp(env *testscript.Env) error {
+func setUp(env *testscript.Env) error { return setUpWorld(env, sim.Options{KeepBodies: true}) }
+
+func setUpWorld(env *testscript.Env, o sim.Options) error {
 	t, ok := env.T().(testing.TB)
 	if !ok {
 		return errors.New("the scripts need a testing.TB")
 	}
-	w := simtest.New(t, sim.Options{KeepBodies: true})
+	w := simtest.New(t, o)
 	home, err := seed(w.World)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (a *Account) AddToken(value, name string) error {
 	return a.w.AddToken(Token{Value: value, Name: name, Accounts: []string{a.id}})
 }
 
-// AddZone adds an active zone; id "" makes one up.
+// AddZone adds an active zone; id "" makes one up. Real ids are 32 hexadecimal digits; any text is taken.
 func (a *Account) AddZone(name, id string) error {
 	if id == "" {
 		id = a.w.id()

@@ -127,7 +127,7 @@ func (r resolution) resolve(uploaded []binding, before *version) ([]binding, err
 var d1ID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // check refuses bindings to what is not in the account. Products that the simulator does not hold are believed.
-// self is the Worker being uploaded, which may bind to itself; exports are the class names that it exports.
+// self is the Worker being uploaded, which may bind to itself.
 func (c *call) check(list []binding, self string) error {
 	for i := range list {
 		b := &list[i]

@@ -272,6 +272,11 @@ func (db *database) restore(ctx context.Context, find func() (point, error)) (do
 				return false, err
 			}
 			done.bookmark = db.next.bookmark()
+			// What was imported since is not there any more.
+			err := db.s.exec(ctx, d1.Query{SQL: "UPDATE uploads SET imported = '' WHERE database = ?", Params: []any{db.id}})
+			if err != nil {
+				return false, err
+			}
 			return true, db.engine.Restore(ctx, image)
 		})
 	})

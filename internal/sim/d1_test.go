@@ -325,6 +325,7 @@ func TestImport(t *testing.T) {
 	id := w.database("shop")
 	path := "/d1/database/" + id + "/import"
 	const text = "CREATE TABLE imp (id INTEGER PRIMARY KEY, s TEXT);\nINSERT INTO imp (s) VALUES ('x;y');\n"
+	before := w.ok("GET", "/d1/database/"+id+"/time_travel/bookmark", nil).text("bookmark")
 	done := w.await(id, "import", w.upload(id, text))
 	if done.get("status") != "complete" || done.get("success") != true || done.get("result.num_queries") != 2.0 || done.get("error") != nil {
 		t.Fatalf("import: %s", done.Body)
@@ -339,15 +340,22 @@ func TestImport(t *testing.T) {
 	}
 	sameJSON(t, "imported", w.sql(id, "SELECT * FROM imp"), []any{map[string]any{"id": 1, "s": "x;y"}})
 
-	// The same file again needs no upload; its statements run again.
+	// The same file again is known and does nothing, until the database is taken back to before it.
 	sum := md5.Sum([]byte(text))
-	again := w.await(id, "import", w.ok("POST", path, map[string]any{"action": "init", "etag": hex.EncodeToString(sum[:])}))
-	if again.get("status") != "error" || again.get("success") != false || !strings.HasPrefix(again.text("error"), "table imp already exists") || again.get("errors.0") == nil {
+	init := map[string]any{"action": "init", "etag": hex.EncodeToString(sum[:])}
+	again := w.ok("POST", path, init)
+	if again.get("status") != "complete" || again.get("result.final_bookmark") != done.get("result.final_bookmark") || again.get("result.num_queries") != 2.0 || len(again.get("messages").([]any)) != 0 {
 		t.Errorf("again: %s", again.Body)
 	}
+	sameJSON(t, "imported twice", w.sql(id, "SELECT count(*) AS n FROM imp"), []any{map[string]any{"n": 1}})
+	w.ok("POST", "/d1/database/"+id+"/time_travel/restore?bookmark="+before, nil)
+	if r := w.await(id, "import", w.ok("POST", path, init)); r.get("status") != "complete" || r.get("at_bookmark") == done.get("at_bookmark") {
+		t.Errorf("after going back: %s", r.Body)
+	}
+	sameJSON(t, "imported anew", w.sql(id, "SELECT count(*) AS n FROM imp"), []any{map[string]any{"n": 1}})
 
 	failed := w.await(id, "import", w.upload(id, "INSERT INTO imp(s) VALUES('lost');\nINSERT INTO nosuch VALUES(1);\n"))
-	if failed.text("error") != "no such table: nosuch: SQLITE_ERROR" {
+	if failed.get("status") != "error" || failed.get("success") != false || failed.text("error") != "no such table: nosuch: SQLITE_ERROR" || failed.get("errors.0") == nil {
 		t.Errorf("failing file: %s", failed.Body)
 	}
 	sameJSON(t, "a failed import leaves nothing", w.sql(id, "SELECT count(*) AS n FROM imp"), []any{map[string]any{"n": 1}})
@@ -365,8 +373,8 @@ func TestImport(t *testing.T) {
 	w.refused(400, 7400, "POST", path, `{"action":"dance"}`)
 	w.refused(400, 7400, "POST", path, `{"action":"ingest","etag":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","filename":"nope.sql"}`)
 	w.refused(400, 7400, "POST", path, `{"action":"poll","current_bookmark":"00000001-00000000-00004f1b-93695ef27bef303fac44de75060cda7c"}`)
-	init := w.ok("POST", path, map[string]any{"action": "init", "etag": strings.Repeat("b", 32)})
-	url, name := init.text("upload_url"), init.text("filename")
+	asked := w.ok("POST", path, map[string]any{"action": "init", "etag": strings.Repeat("b", 32)})
+	url, name := asked.text("upload_url"), asked.text("filename")
 	if r := w.send("PUT", url[:len(url)-1]+"x", "SELECT 1"); r.Status != http.StatusForbidden {
 		t.Errorf("wrong signature: %d", r.Status)
 	}
@@ -378,6 +386,11 @@ func TestImport(t *testing.T) {
 		t.Errorf("other content: %d %v", r.Status, r.Header)
 	}
 	w.refused(400, 7400, "POST", path, map[string]any{"action": "ingest", "etag": strings.Repeat("b", 32), "filename": name})
+	sum = md5.Sum([]byte("INSERT INTO imp(s) VALUES('lost');\nINSERT INTO nosuch VALUES(1);\n"))
+	w.sql(id, "CREATE TABLE nosuch(a)")
+	if r := w.await(id, "import", w.ok("POST", path, map[string]any{"action": "init", "etag": hex.EncodeToString(sum[:])})); r.get("status") != "complete" {
+		t.Errorf("the file that failed, once more: %s", r.Body)
+	}
 	w.pass(2 * keepFiles)
 	if r := w.send("PUT", url, "SELECT 1"); r.Status != http.StatusForbidden {
 		t.Errorf("expired URL: %d", r.Status)

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/subtle"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -113,7 +114,7 @@ func (db *database) poll(ctx context.Context, kind, bookmark string) (any, error
 func (t *transfer) active(messages ...string) map[string]any {
 	return map[string]any{
 		"success": true, "type": t.kind, "at_bookmark": t.bookmark, "messages": append([]string{}, messages...),
-		"status": "active", "error": nil,
+		"status": "active",
 	}
 }
 
@@ -170,7 +171,8 @@ func importDatabase(c *storageCall, db *database) (any, error) {
 	return nil, refuse(http.StatusBadRequest, 7400, "Invalid property: action => Must be init, ingest or poll")
 }
 
-// initImport asks for the file, unless it is still there from an earlier import: then it is taken at once.
+// initImport asks for the file, unless it is known: one that has been imported is not imported twice, and one that was
+// only uploaded, or failed, is run at once.
 func (db *database) initImport(c *storageCall, etag string) (any, error) {
 	if err := db.s.dropFiles(c.ctx, db.id); err != nil {
 		return nil, err
@@ -181,6 +183,9 @@ func (db *database) initImport(c *storageCall, etag string) (any, error) {
 		return nil, err
 	}
 	if f != nil && f.complete && f.etag == etag {
+		if f.imported != "" {
+			return json.RawMessage(f.imported), nil
+		}
 		return db.ingest(c.ctx, name)
 	}
 	signature, err := db.s.addFile(c.ctx, db.id, file{name: name, etag: etag})
@@ -202,8 +207,9 @@ func (db *database) ingest(ctx context.Context, name string) (any, error) {
 			return nil, nil, err
 		}
 		db.s.uses.imported(db.account, db.id, db.s.now(), done)
-		return map[string]any{"num_queries": done.Statements, "final_bookmark": final, "meta": db.metaView(done.Meta)},
-			[]string{fmt.Sprintf("Processed %d queries.", done.Statements)}, nil
+		result := map[string]any{"num_queries": done.Statements, "final_bookmark": final, "meta": db.metaView(done.Meta)}
+		known := transfer{kind: "import", bookmark: bookmark, result: result}
+		return result, []string{fmt.Sprintf("Processed %d queries.", done.Statements)}, db.s.markImported(ctx, db.id, name, known.view())
 	})
 	if err != nil {
 		return nil, err
@@ -286,6 +292,9 @@ type file struct {
 	name, etag, signature string
 	export                bool // to be read; otherwise to be written
 	complete              bool // written, with the content that the etag promised
+	// imported is the status of the import that ran this file to its end; "" when there was none, or when the database
+	// has been taken back since.
+	imported string
 }
 
 func fileOwner(database, name string) string { return "file/" + database + "/" + name }
@@ -301,13 +310,24 @@ func (s *storage) addFile(ctx context.Context, database string, f file) (signatu
 
 // file finds a file that has not expired; nil when there is none.
 func (s *storage) file(ctx context.Context, database, name string) (*file, error) {
-	rows, err := s.rows(ctx, "SELECT etag, signature, export, complete FROM uploads WHERE database = ? AND filename = ? AND expires > ?",
+	rows, err := s.rows(ctx, "SELECT etag, signature, export, complete, imported FROM uploads WHERE database = ? AND filename = ? AND expires > ?",
 		database, name, millis(s.now()))
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	r := rows[0]
-	return &file{name: name, etag: r[0].(string), signature: r[1].(string), export: r[2] != int64(0), complete: r[3] != int64(0)}, nil
+	return &file{
+		name: name, etag: r[0].(string), signature: r[1].(string), export: r[2] != int64(0), complete: r[3] != int64(0), imported: r[4].(string),
+	}, nil
+}
+
+// markImported notes with which status a file was imported.
+func (s *storage) markImported(ctx context.Context, database, name string, status map[string]any) error {
+	text, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	return s.exec(ctx, d1.Query{SQL: "UPDATE uploads SET imported = ? WHERE database = ? AND filename = ?", Params: []any{string(text), database, name}})
 }
 
 // dropFiles forgets the files of a database that have expired.
@@ -367,7 +387,7 @@ func (s *storage) putSigned(rw http.ResponseWriter, r *http.Request) {
 func (s *storage) upload(ctx context.Context, database string, f *file, body io.Reader) (etag string, err error) {
 	completed := func(yes bool) error {
 		return s.exec(ctx, d1.Query{
-			SQL: "UPDATE uploads SET complete = ? WHERE database = ? AND filename = ?", Params: []any{yes, database, f.name},
+			SQL: "UPDATE uploads SET complete = ?, imported = '' WHERE database = ? AND filename = ?", Params: []any{yes, database, f.name},
 		})
 	}
 	if err := completed(false); err != nil {

@@ -48,13 +48,8 @@ func (e *edge) Close() error {
 	return e.runner.Close()
 }
 
-// noRuntime is what callers read when a Worker's code is asked for and cannot run.
-const noRuntime = `This needs the Worker's code, and no workerd was found to run it: only static files are served.
-Install it with "npm ci" in testdata/judge, or name the binary in SHOPFLEET_WORKERD.
-`
-
-// errNoRuntime is noRuntime for callers of functions.
-var errNoRuntime = errors.New(`no workerd was found to run the Worker's code; run "npm ci" in testdata/judge, or name the binary in SHOPFLEET_WORKERD`)
+// errNoRuntime is what callers read when a Worker's code is asked for and cannot run.
+var errNoRuntime = errors.New(`no workerd was found to run the Worker's code: run "npm ci" in testdata/judge, or name the binary in SHOPFLEET_WORKERD`)
 
 func (e *edge) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	picture := e.w.served()
@@ -102,7 +97,7 @@ func (e *edge) serve(rw http.ResponseWriter, r *http.Request, s *servedScript, v
 		}
 	}
 	if e.runner == nil {
-		http.Error(rw, strings.TrimSuffix(noRuntime, "\n"), http.StatusServiceUnavailable)
+		http.Error(rw, "Only static files are served here, since "+errNoRuntime.Error()+".", http.StatusServiceUnavailable)
 		event.Status, event.Outcome = http.StatusServiceUnavailable, "exception"
 		return
 	}

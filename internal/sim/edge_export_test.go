@@ -12,3 +12,13 @@ func (w *World) Processes() int {
 
 // MaxProcesses is the bound that Processes keeps while nothing is in flight.
 const MaxProcesses = maxProcesses
+
+// ProcessAddress is where the only process of the world listens.
+func (w *World) ProcessAddress() string {
+	w.edge.runner.mu.Lock()
+	defer w.edge.runner.mu.Unlock()
+	for _, p := range w.edge.runner.processes {
+		return p.target.Host
+	}
+	return ""
+}

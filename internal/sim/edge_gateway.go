@@ -24,7 +24,7 @@ type gateway struct {
 	uploads uploadBook // of R2 bindings
 
 	mu       sync.RWMutex
-	bindings map[string]http.Handler // by token
+	bindings map[string]http.HandlerFunc // by token
 }
 
 // bindingEnd is what a token stands for: a binding of one Worker, or one of the ways out that every Worker has.
@@ -45,7 +45,7 @@ func newGateway(e *edge) (*gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for bindings: %w", err)
 	}
-	g := &gateway{e: e, address: l.Addr().String(), bindings: map[string]http.Handler{}}
+	g := &gateway{e: e, address: l.Addr().String(), bindings: map[string]http.HandlerFunc{}}
 	g.server.Handler = g
 	g.server.ReadHeaderTimeout = time.Minute
 	g.server.ErrorLog = slog.NewLogLogger(e.w.log.Handler(), slog.LevelWarn)
@@ -62,9 +62,13 @@ func (g *gateway) Close() error { return g.server.Close() }
 // connect opens an end and gives its token.
 func (g *gateway) connect(b bindingEnd) string {
 	token := rand.Text() // a secret: not from the world's source of ids, which tests pin
+	serve := map[string]func(http.ResponseWriter, *http.Request, bindingEnd){
+		"d1": g.serveD1, "kv": g.serveKV, "r2": g.serveR2, "assets": g.serveAssets, "service": g.serveService,
+		"outbound": g.serveOutbound, "trace": g.serveTrace,
+	}[b.kind]
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.bindings[token] = g.handler(b)
+	g.bindings[token] = func(rw http.ResponseWriter, r *http.Request) { serve(rw, r, b) }
 	return token
 }
 
@@ -74,26 +78,6 @@ func (g *gateway) disconnect(tokens []string) {
 	for _, t := range tokens {
 		delete(g.bindings, t)
 	}
-}
-
-func (g *gateway) handler(b bindingEnd) http.Handler {
-	switch b.kind {
-	case "d1":
-		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { g.serveD1(rw, r, b) })
-	case "kv":
-		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { g.serveKV(rw, r, b) })
-	case "r2":
-		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { g.serveR2(rw, r, b) })
-	case "assets":
-		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { g.serveAssets(rw, r, b) })
-	case "service":
-		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { g.serveService(rw, r, b) })
-	case "outbound":
-		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { g.serveOutbound(rw, r, b) })
-	case "trace":
-		return receiveTraces(b.process, b.log)
-	}
-	panic("sim: no handler for a binding of kind " + b.kind)
 }
 
 func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -110,7 +94,7 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			r.Header.Del(name) // a Worker may not speak to another's entry.js
 		}
 	}
-	h.ServeHTTP(rw, r)
+	h(rw, r)
 }
 
 // serveAssets is env.ASSETS.fetch: the files of the Worker's own version, without its code having a say.

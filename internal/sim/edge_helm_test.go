@@ -5,19 +5,17 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/evanw/esbuild/pkg/api"
+	"github.com/kvick/shopfleet/internal/sim"
 	"github.com/tailscale/hujson"
 )
 
@@ -109,16 +107,8 @@ func openHelm(t *testing.T) *helm {
 	}
 	env := h.config.Env[helmSlug]
 
-	migrations, err := filepath.Glob(filepath.Join(tree, "migrations", "*.sql"))
-	if err != nil || len(migrations) != 16 {
-		t.Fatalf("%d migrations, %v; want 16", len(migrations), err)
-	}
-	for _, file := range migrations {
-		sql, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.sql(string(sql))
+	for _, file := range helmMigrations(t, tree) {
+		h.migrate(file)
 	}
 
 	bindings := []any{
@@ -171,6 +161,24 @@ func openHelm(t *testing.T) *helm {
 	return h
 }
 
+func helmMigrations(t *testing.T, tree string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(tree, "migrations", "*.sql"))
+	if err != nil || len(files) != 16 {
+		t.Fatalf("%d migrations, %v; want 16", len(files), err)
+	}
+	return files // Glob sorts
+}
+
+func (h *helm) migrate(file string) {
+	h.t.Helper()
+	sql, err := os.ReadFile(file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.sql(string(sql))
+}
+
 // uploadPublic uploads the static files and returns the completion token (wire.md §5).
 func (h *helm) uploadPublic(dir string) string {
 	h.t.Helper()
@@ -218,82 +226,6 @@ func (h *helm) one(text string) any {
 	return nil
 }
 
-// toEdge carries https requests for shops to the edge, and everything else where it points.
-type toEdge struct{ edge *url.URL }
-
-func (e toEdge) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" {
-		return http.DefaultTransport.RoundTrip(r)
-	}
-	out := r.Clone(r.Context())
-	out.Host = r.URL.Host
-	out.URL.Scheme, out.URL.Host = e.edge.Scheme, e.edge.Host
-	resp, err := http.DefaultTransport.RoundTrip(out)
-	if err == nil {
-		resp.Request = r
-	}
-	return resp, err
-}
-
-func (h *helm) newBrowser() *http.Client {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	edge, err := url.Parse(h.w.Edge)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return &http.Client{Transport: toEdge{edge}, Jar: jar}
-}
-
-// page is what a browser shows.
-type page struct {
-	status int
-	url    *url.URL
-	body   string
-	header http.Header
-}
-
-func (h *helm) show(resp *http.Response, err error) page {
-	h.t.Helper()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return page{resp.StatusCode, resp.Request.URL, string(body), resp.Header}
-}
-
-func (h *helm) get(path string) page {
-	h.t.Helper()
-	return h.show(h.browser.Get("https://" + helmHost + path))
-}
-
-// post sends a form with the token that the last page of this browser carries.
-func (h *helm) post(path string, fields ...string) page {
-	h.t.Helper()
-	form := url.Values{"form_token": {h.token()}}
-	for i := 0; i < len(fields); i += 2 {
-		form.Set(fields[i], fields[i+1])
-	}
-	return h.show(h.browser.PostForm("https://"+helmHost+path, form))
-}
-
-var tokenField = regexp.MustCompile(`name="form_token" value="([^"]+)"`)
-
-func (h *helm) token() string {
-	h.t.Helper()
-	m := tokenField.FindStringSubmatch(h.get("/").body)
-	if m == nil {
-		h.t.Fatal("the dashboard has no form with a token")
-	}
-	return m[1]
-}
-
 // signIn puts somebody on the list and through the gate.
 func (h *helm) signIn(email, role string) {
 	h.t.Helper()
@@ -301,6 +233,34 @@ func (h *helm) signIn(email, role string) {
 	h.issuer.email = email
 	if p := h.get("/"); p.status != 200 || p.url.Path != "/" {
 		h.t.Fatalf("signing in as %s ends at %s with %d:\n%s", role, p.url, p.status, p.body)
+	}
+}
+
+// TestHelmMigrations rebuilds work_orders (015) under rows that point at it, as it happens in a shop that is open already.
+func TestHelmMigrations(t *testing.T) {
+	h := &helm{client: shop(t, sim.Options{})}
+	files := helmMigrations(t, helmTree(t, helmSlug))
+	for _, file := range files {
+		if strings.HasPrefix(filepath.Base(file), "015") {
+			h.sql(`INSERT INTO customers (id, name) VALUES (1, 'Ada');
+				INSERT INTO work_orders (id, customer_id, summary, created_at) VALUES (7, 1, 'squeaks', '2026-01-02T03:04:05Z');
+				INSERT INTO work_order_items (work_order_id, product_id, quantity, unit_price_cents) VALUES (7, 4, 3, 899);
+				INSERT INTO sales (id, work_order_id) VALUES (1, 7);
+				INSERT INTO sale_items (sale_id, product_id, quantity, unit_price_cents) VALUES (1, 4, 3, 899);`)
+		}
+		h.migrate(file)
+	}
+	equalJSON(t, "rows", mustJSON(t, h.sql("SELECT w.id, w.created_at, t.total_cents, s.id AS sale FROM work_orders w JOIN work_order_totals t ON t.work_order_id = w.id JOIN sales s ON s.work_order_id = w.id")),
+		`[{"id":7,"created_at":"2026-01-02T03:04:05Z","total_cents":2697,"sale":1}]`)
+	if rows := h.sql("PRAGMA foreign_key_check"); len(rows) != 0 {
+		t.Errorf("references are broken: %v", rows)
+	}
+	h.sql("UPDATE work_orders SET status = 'waiting_parts' WHERE id = 7")
+	equalJSON(t, "stock", mustJSON(t, h.sql("SELECT on_hand FROM inventory_levels WHERE product_id = 4")), `[{"on_hand":-3}]`)
+	equalJSON(t, "permissions", mustJSON(t, h.sql("SELECT role, count(*) AS n FROM role_permissions WHERE permission LIKE 'screen.%' GROUP BY role ORDER BY role")),
+		`[{"role":"cashier","n":3},{"role":"manager","n":4},{"role":"mechanic","n":3},{"role":"sys_admin","n":6}]`)
+	if rows := h.sql("SELECT t.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE c.name = 'tenant_id'"); len(rows) != 0 {
+		t.Errorf("tables that tell tenants apart: %v", rows)
 	}
 }
 

@@ -239,7 +239,7 @@ func (g *gateway) r2(r *http.Request, b bindingEnd) (metadata any, body []byte, 
 		metadata, err := r2List(ctx, bucket, q)
 		return metadata, nil, err
 	case "createMultipartUpload", "uploadPart", "completeMultipartUpload", "abortMultipartUpload":
-		metadata, err := g.uploads.handle(ctx, bucket, b, q, content)
+		metadata, err := g.multipart(ctx, bucket, b, q, content)
 		return metadata, nil, err
 	}
 	return nil, nil, fmt.Errorf("this simulator's R2 has no method %q", q.Method)

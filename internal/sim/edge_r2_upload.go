@@ -37,7 +37,9 @@ type r2Part struct {
 // smallestR2Part is the least size of every part but the last.
 const smallestR2Part = 5 << 20
 
-func (u *uploadBook) handle(ctx context.Context, bucket *bucket, b bindingEnd, q r2Request, content []byte) (any, error) {
+// multipart answers the four methods of a multipart upload.
+func (g *gateway) multipart(ctx context.Context, bucket *bucket, b bindingEnd, q r2Request, content []byte) (any, error) {
+	u := &g.uploads
 	key := uploadKey{b.account, b.jurisdiction, b.resource, q.Object, q.UploadID}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -47,7 +49,7 @@ func (u *uploadBook) handle(ctx context.Context, bucket *bucket, b bindingEnd, q
 			return nil, err
 		}
 		var id [16]byte
-		b.process.runner.e.w.fill(id[:])
+		g.e.w.fill(id[:])
 		key.id = hex.EncodeToString(id[:])
 		if u.all == nil {
 			u.all = map[uploadKey]*partUpload{}

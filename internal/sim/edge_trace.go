@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -71,23 +70,21 @@ func (b *traceBook) deliver(t trace) {
 	}
 }
 
-// receiveTraces is the sink that trace.js posts to: it writes the log and passes the traces on.
-func receiveTraces(p *process, log *slog.Logger) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		var traces []trace
-		if err := json.NewDecoder(r.Body).Decode(&traces); err != nil {
-			http.Error(rw, err.Error(), http.StatusBadRequest)
-			return
+// serveTrace is the sink that trace.js posts to: it writes the log and passes the traces on.
+func (g *gateway) serveTrace(rw http.ResponseWriter, r *http.Request, b bindingEnd) {
+	var traces []trace
+	if err := json.NewDecoder(r.Body).Decode(&traces); err != nil {
+		http.Error(rw, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for _, t := range traces {
+		for _, l := range t.Logs {
+			b.log.Log(r.Context(), consoleLevel(l.Level), "console", "message", consoleText(l.Message))
 		}
-		for _, t := range traces {
-			for _, l := range t.Logs {
-				log.Log(context.WithoutCancel(r.Context()), consoleLevel(l.Level), "console", "message", consoleText(l.Message))
-			}
-			for _, x := range t.Exceptions {
-				log.Error("edge: the Worker threw", "exception", x.Name+": "+x.Message, "stack", x.Stack, "cron", t.Event.Cron, "url", t.Event.Request.URL)
-			}
-			p.traces.deliver(t)
+		for _, x := range t.Exceptions {
+			b.log.Error("edge: the Worker threw", "exception", x.Name+": "+x.Message, "stack", x.Stack, "cron", t.Event.Cron, "url", t.Event.Request.URL)
 		}
+		b.process.traces.deliver(t)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -158,18 +159,20 @@ func TestD1RoundTrip(t *testing.T) {
 		atomic = await db.prepare("SELECT count(*) AS c FROM notes").first("c");
 		let named;
 		try { await db.prepare("SELECT 1 AS one").first("two"); } catch (e) { named = e.message; }
+		const exec = (await db.exec("INSERT INTO notes (body) VALUES ('a')\nINSERT INTO notes (body) VALUES ('b')")).count;
 		const session = db.withSession("first-primary");
-		await session.prepare("SELECT 1").all();
+		const order = Object.keys((await session.prepare("SELECT 1 AS z, 2 AS a").run()).results[0]).join();
 		return Response.json({
 			changes: run.meta.changes, id: run.meta.last_row_id, run: run.success, batch: [batch[0].meta.changes, batch[1].results],
 			failure, atomic, named, missing: await db.prepare("SELECT * FROM notes WHERE id = 99").first(),
 			raw: await db.prepare("SELECT id, raw FROM notes ORDER BY id").raw({ columnNames: true }),
-			exec: (await db.exec("INSERT INTO notes (body) VALUES ('a')\nINSERT INTO notes (body) VALUES ('b')")).count,
-			bookmark: typeof session.getBookmark(),
+			exec, order, bookmark: session.getBookmark(),
 		});`, binding("DB", "d1", "id", d1ID))
-	equalJSON(t, "the Worker", say(c, "d1"), `{"changes":1,"id":2,"run":true,"batch":[1,[{"t":"real"}]],
+	said := say(c, "d1")
+	bookmark := c.ok("GET", "/accounts/"+accountID+"/d1/database/"+d1ID+"/time_travel/bookmark", nil).text("bookmark")
+	equalJSON(t, "the Worker", said, `{"changes":1,"id":2,"run":true,"batch":[1,[{"t":"real"}]],
 		"failure":"D1_ERROR: no such table: nowhere: SQLITE_ERROR","atomic":2,"named":"D1_COLUMN_NOTFOUND: Column not found (two)","missing":null,
-		"raw":[["id","raw"],[1,null],[2,[0,255]]],"exec":2,"bookmark":"string"}`)
+		"raw":[["id","raw"],[1,null],[2,[0,255]],[3,null],[4,null]],"exec":2,"order":"z,a","bookmark":"`+bookmark+`"}`)
 
 	rows := c.ok("POST", query, map[string]any{"sql": "SELECT id, body, n FROM notes ORDER BY id"})
 	got, err := json.Marshal(rows.get("0.results"))
@@ -444,11 +447,31 @@ func TestStreamsAndWebSockets(t *testing.T) {
 	}
 }
 
+// logBuffer collects a world's log.
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func TestScheduled(t *testing.T) {
-	c := withRuntime(t)
+	log := &logBuffer{}
+	c := shop(t, sim.Options{Workerd: sim.WorkerdBinary(t), Log: slog.New(slog.NewTextHandler(log, nil))})
 	f := newForm(t, edgeMeta(binding("KV", "kv_namespace", "namespace_id", kvID)), part{"index.js", module, `
 		export default {
 			async scheduled(controller, env, ctx) {
+				console.warn("asked for", { cron: controller.cron });
 				if (controller.cron === "1 * * * *") throw new RangeError("not today");
 				ctx.waitUntil(env.KV.put("ran", controller.cron + " " + controller.scheduledTime));
 			},
@@ -466,6 +489,12 @@ func TestScheduled(t *testing.T) {
 	err = c.w.FireCron(t.Context(), accountID, "helm-swicked", "1 * * * *")
 	if err == nil || !strings.Contains(err.Error(), "the scheduled handler threw RangeError: not today") {
 		t.Errorf("a handler that throws gives %v", err)
+	}
+	// What it said and threw is in the log by then.
+	for _, want := range []string{`level=WARN msg=console script=helm-swicked`, `asked for {\"cron\":\"1 * * * *\"}`, `exception="RangeError: not today"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log)
+		}
 	}
 	c.ok("PUT", script, newForm(t, edgeMeta(), part{"index.js", module, hello}))
 	if err := c.w.FireCron(t.Context(), accountID, "helm-swicked", "0 13 * * *"); err == nil {

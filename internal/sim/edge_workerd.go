@@ -236,6 +236,7 @@ func (p *process) runIn(dir string, s *servedScript, v *servedVersion) error {
 	command.Env = []string{} // nothing of this machine is the Worker's business
 	command.ExtraFiles = []*os.File{control}
 	command.Stderr = words // standard output is console.log, which the traces carry with its level
+	defer withParent(command)()
 
 	p.runner.mu.Lock()
 	if p.killed {

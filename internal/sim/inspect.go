@@ -127,11 +127,10 @@ func checkImports(modules []servedModule, found map[string]inspection) error {
 // handlerNames are the event handlers that the platform calls.
 var handlerNames = []string{"fetch", "scheduled", "queue", "email", "tail", "trace", "alarm", "test"}
 
-// Contexts in which the name of a handler defines one; the name stands at the |.
+// What stands around the name of a handler where it defines one.
 var (
-	beforeHandler = regexp.MustCompile(`(^|[\s,{;])$`)
-	afterHandler  = regexp.MustCompile(`^\s*(\([^)]*\)\s*\{|:|,|\}|=[^=])`)
-	inListener    = regexp.MustCompile(`addEventListener\(\s*["'` + "`" + `]$`)
+	afterHandler = regexp.MustCompile(`^\s*(\([^)]*\)\s*\{|:|,|\}|=[^=])`)
+	inListener   = regexp.MustCompile(`addEventListener\(\s*$`)
 )
 
 // handlersIn guesses the handlers of a Worker from its text: which of the known names are defined as a method or a
@@ -140,15 +139,20 @@ func handlersIn(code string) (methods, listeners []string) {
 	methods, listeners = []string{}, []string{}
 	for _, name := range handlerNames {
 		defined, listened := false, false
-		for at := 0; ; {
+		for at := 0; !defined || !listened; {
 			i := strings.Index(code[at:], name)
 			if i < 0 {
 				break
 			}
-			at += i + len(name)
-			before, after := code[max(0, at-len(name)-40):at-len(name)], code[at:min(len(code), at+200)]
-			defined = defined || beforeHandler.MatchString(before) && afterHandler.MatchString(after)
-			listened = listened || inListener.MatchString(before)
+			start := at + i
+			at = start + len(name)
+			before, after := code[max(0, start-40):start], code[at:min(len(code), at+200)]
+			switch last := before[max(0, len(before)-1):]; {
+			case last == "" || strings.Contains(" \t\r\n,{;", last):
+				defined = defined || afterHandler.MatchString(after)
+			case strings.Contains("\"'`", last):
+				listened = listened || inListener.MatchString(before[:len(before)-1])
+			}
 		}
 		if defined {
 			methods = append(methods, name)

@@ -96,6 +96,9 @@ func (n *namespace) rename(ctx context.Context, title string) error {
 	if taken(err) {
 		return errTitleTaken()
 	}
+	if err == nil {
+		n.title = title
+	}
 	return err
 }
 

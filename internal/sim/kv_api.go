@@ -105,7 +105,10 @@ func renameNamespace(c *storageCall, n *namespace) (any, error) {
 	if err := decodeKV(c, &in); err != nil {
 		return nil, err
 	}
-	return nil, n.rename(c.ctx, in.Title)
+	if err := n.rename(c.ctx, in.Title); err != nil {
+		return nil, err
+	}
+	return n.view(), nil // wrangler reads the title
 }
 
 func deleteNamespace(c *storageCall, n *namespace) (any, error) { return nil, n.drop(c.ctx) }
@@ -342,9 +345,8 @@ func getBulk(c *storageCall, n *namespace) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		values[key] = nil
 		if !ok {
-			continue
+			continue // the description has no place for a value that is missing
 		}
 		var value any = strings.ToValidUTF8(string(e.Value), "\ufffd")
 		if in.Type == "json" {

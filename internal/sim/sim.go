@@ -7,7 +7,7 @@
 //
 //	w, _ := sim.New(sim.Options{})
 //	defer w.Close()
-//	a := w.Account("7f3a0c5e9b1d4826a0e4c2d8f6b19357", "kvick-1")
+//	a, _ := w.Account("7f3a0c5e9b1d4826a0e4c2d8f6b19357", "kvick-1")
 //	a.AddToken("secret", "deploy")
 //	a.AddZone("kvick.bike", "c0ffee5a1bb24e8f9d3c7a6b5e4f3d21")
 //	l, _ := w.Start("", "")

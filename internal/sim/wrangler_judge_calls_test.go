@@ -40,7 +40,7 @@ func made(requests []sim.Request) []string {
 	return settle(list)
 }
 
-var ids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b|\bdom1\b`)
+var ids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b|\bdom1\b|\b` + recZone + `\b`)
 
 // template takes ids out of a call, and the values of parameters that depend on the time.
 func template(method, path string, query url.Values) string {
@@ -97,7 +97,8 @@ var chains = []struct {
 	{"guards", "", regexp.MustCompile(`^GET /workers/services/[^/]+/environments/|^GET /workers/domains/records\?|^GET /workers/scripts/[^/]+/schedules$`)},
 	{"identity", "", regexp.MustCompile(`^GET /accounts\?page=1$|^GET /memberships\?page=1$`)},
 	{"triggers", "domains", regexp.MustCompile(`/domains/(changeset|records)`)},
-	{"triggers", "routes", regexp.MustCompile(`^PUT /workers/scripts/[^/]+/routes$|^[A-Z]+ /zones`)},
+	{"triggers", "", regexp.MustCompile(`^GET /zones`)}, // the zones of several routes are looked up side by side
+	{"triggers", "routes", regexp.MustCompile(`^PUT /workers/scripts/[^/]+/routes$|^POST /zones/`)},
 	{"triggers", "schedules", regexp.MustCompile(`^PUT /workers/scripts/[^/]+/schedules$`)},
 	{"triggers", "workflows", regexp.MustCompile(`^PUT /workflows/`)},
 }

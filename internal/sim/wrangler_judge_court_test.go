@@ -79,6 +79,7 @@ type court struct {
 	dir, home string
 	notes     map[string]string
 	last      string // version that served helm-swicked before the run, "" for none
+	rules     []sim.Rule
 }
 
 const (
@@ -99,10 +100,15 @@ func openCourt(t *testing.T, tool *wrangler, s session) *court {
 	if err := os.CopyFS(c.dir, os.DirFS(filepath.Join("..", "..", "testdata", "wrangler-sample"))); err != nil {
 		t.Fatal(err)
 	}
+	// The sample names the zone by an id that the recordings' server made up; no real one looks like it.
+	routes := filepath.Join(c.dir, "wrangler.mixedroutes.jsonc")
+	if err := os.WriteFile(routes, []byte(strings.ReplaceAll(c.read(filepath.Base(routes)), recZone, replayZone)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c.account = w.Account(t, recAccount, "Stub Account")
 	a := c.account
 	for _, err := range []error{
-		a.AddZone("kvick.bike", recZone), a.AddD1("helm-swicked-db", recD1, "wnam"), a.AddKV("helm-swicked-cache", recKV),
+		a.AddZone("kvick.bike", replayZone), a.AddD1("helm-swicked-db", recD1, "wnam"), a.AddKV("helm-swicked-cache", recKV),
 		a.AddR2("helm-swicked-assets"), a.SetSubdomain(recSubdomain), a.AddQueue("my-queue"), a.AddDispatchNamespace("ns1"),
 	} {
 		if err != nil {
@@ -135,6 +141,7 @@ func (c *court) try(t *testing.T, tr trial) {
 	}
 	c.last = c.serving(recWorker)
 	c.w.ForgetRequests()
+	faults := c.sabotage()
 	var out string
 	if tr.run != nil {
 		out = tr.run(c, args)
@@ -145,6 +152,11 @@ func (c *court) try(t *testing.T, tr trial) {
 	c.w.ClearFaults()
 	if want, got := wanted(rec), made(requests); !slices.Equal(want, got) {
 		t.Errorf("wrangler %s made other calls than recorded:\n%s\n%s", strings.Join(args, " "), difference(want, got), out)
+	}
+	for _, id := range faults {
+		if !slices.ContainsFunc(requests, func(r sim.Request) bool { return r.Fault == id }) {
+			t.Errorf("fault rule %d met no call", id)
+		}
 	}
 	if tr.check != nil {
 		tr.check(c, out)
@@ -187,12 +199,22 @@ func difference(want, got []string) string {
 	return fmt.Sprintf("the first %d agree\nrecorded:\n\t%s\nmade:\n\t%s", i, strings.Join(want[i:], "\n\t"), strings.Join(got[i:], "\n\t"))
 }
 
-// fault makes the next call that matches go wrong.
-func (c *court) fault(r sim.Rule) {
+// fault adds a rule for the run that is being prepared; calls of the preparation do not meet it.
+func (c *court) fault(r sim.Rule) { c.rules = append(c.rules, r) }
+
+// sabotage puts the rules in force and returns their numbers.
+func (c *court) sabotage() []int {
 	c.t.Helper()
-	if _, err := c.w.Fault(r); err != nil {
-		c.t.Fatal(err)
+	var numbers []int
+	for _, r := range c.rules {
+		n, err := c.w.Fault(r)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		numbers = append(numbers, n)
 	}
+	c.rules = nil
+	return numbers
 }
 
 // put makes a Worker, or replaces its code, as wrangler's upload does; more is merged over the metadata.
@@ -248,6 +270,14 @@ func (c *court) serving(worker string) string {
 		c.t.Fatal(err)
 	}
 	return a.text("deployments.0.versions.0.version_id")
+}
+
+// absent requires that there is no such Worker.
+func (c *court) absent(worker string) {
+	c.t.Helper()
+	if v := c.serving(worker); v != "" {
+		c.t.Errorf("version %s of %s serves", v, worker)
+	}
 }
 
 // shares are what serves helm-swicked: version → percent.

@@ -14,16 +14,16 @@ func deploySessions() []session {
 				if code := c.read("out-dry/index.js"); !strings.Contains(code, "export {") {
 					c.t.Errorf("the bundle exports nothing:\n%s", code)
 				}
-				c.serves("")
+				c.absent(recWorker)
 			}},
 			{recording: "deploy-dry-run-outfile", check: func(c *court, _ string) {
 				c.prints(c.read("out-dry.bin"), `name="metadata"`, `name="index.js"; filename="index.js"`)
-				c.serves("")
+				c.absent(recWorker)
 			}},
 			{recording: "deploy-first", check: func(c *court, out string) {
 				c.released()
 				c.prints(out, "helm-swicked.kvick.bike (custom domain)", c.serving(recWorker))
-				c.has("/accounts/"+recAccount+"/workers/scripts", "", "tags", "[cf:environment=swicked cf:service=helm]")
+				c.has("/accounts/"+recAccount+"/workers/scripts", "", "tags", "[cf:service=helm cf:environment=swicked]")
 			}},
 			{recording: "deploy-redeploy", check: func(c *court, out string) {
 				c.released()
@@ -58,7 +58,7 @@ func deploySessions() []session {
 				c.fault(sim.Rule{Method: "GET", Path: "/workers/services/" + recWorker + "$", Body: body})
 			}, check: func(c *court, out string) {
 				c.released()
-				c.prints(out, "dashboard")
+				c.prints(out, "differs from the remote configuration of your Worker set via the Cloudflare Dashboard")
 			}},
 			{recording: "deploy-over-split", before: func(c *court) {
 				a, b := c.upload("POST", recWorker, sampleBindings(), nil).text("id"), c.serving(recWorker)
@@ -114,7 +114,6 @@ func deploySessions() []session {
 		{name: "secrets", trials: []trial{
 			{recording: "secret-put-missing-worker", stdin: "s3cret\n", check: func(c *court, _ string) {
 				c.binds(recWorker, "API_KEY=secret_text")
-				c.last = ""
 			}},
 			{recording: "secret-put", stdin: "other\n", check: func(c *court, _ string) {
 				c.binds(recWorker, "API_KEY=secret_text")
@@ -136,7 +135,7 @@ func deploySessions() []session {
 				c.put(recWorker, list, nil)
 			}, check: func(c *court, out string) {
 				c.released() // the variable replaced the secret
-				c.prints(out, "ENVIRONMENT")
+				c.prints(out, "`ENVIRONMENT` conflicts with an existing remote secret")
 			}},
 		}},
 	}
@@ -156,7 +155,7 @@ func triggerSessions() []session {
 			c.t.Errorf("preview URLs are %v", got)
 		}
 	}
-	zoneRoutes := "/zones/" + recZone + "/workers/routes"
+	zoneRoutes := "/zones/" + replayZone + "/workers/routes"
 	return []session{
 		{name: "addresses", trials: []trial{
 			{recording: "deploy-workers-dev-first-no-url-field", before: func(c *court) {
@@ -205,7 +204,6 @@ func triggerSessions() []session {
 		{name: "conflicts", open: func(c *court) {
 			c.put("someone-else", nil, nil)
 			c.live()
-			c.ok("PATCH", judgedWorker+"/script-settings", map[string]any{"tags": []string{}})
 		}, trials: []trial{
 			{recording: "deploy-domain-conflicts-non-tty", before: occupy, check: func(c *court, _ string) {
 				c.triggers("someone-else", nil, nil) // taken without a question
@@ -227,8 +225,8 @@ func occupy(c *court) {
 			c.ok("DELETE", "/accounts/"+recAccount+"/workers/domains/"+id, nil)
 		}
 	}
-	c.ok("PUT", "/accounts/"+recAccount+"/workers/domains", map[string]any{"hostname": "other.kvick.bike", "service": "someone-else", "zone_id": recZone, "environment": "production"})
-	c.ok("POST", "/zones/"+recZone+"/dns_records", map[string]any{"type": "A", "name": "dns.kvick.bike", "content": "192.0.2.1", "ttl": 1})
+	c.ok("PUT", "/accounts/"+recAccount+"/workers/domains", map[string]any{"hostname": "other.kvick.bike", "service": "someone-else", "zone_id": replayZone, "environment": "production"})
+	c.ok("POST", "/zones/"+replayZone+"/dns_records", map[string]any{"type": "A", "name": "dns.kvick.bike", "content": "192.0.2.1", "ttl": 1})
 }
 
 // bindingSessions are about what an upload can carry.
@@ -243,7 +241,7 @@ func bindingSessions() []session {
 	}
 	everything := []string{
 		"STR=plain_text x", "NUM=json", "OBJ=json", "API_KEY=secret_text", "KV=kv_namespace " + recKV, "MAIL=send_email",
-		"ROOM=durable_object_namespace", "REMOTE_DO=durable_object_namespace", "WF=workflow Wf", "Q=queue my-queue",
+		"ROOM=durable_object_namespace Room", "REMOTE_DO=durable_object_namespace Other", "WF=workflow Wf", "Q=queue my-queue",
 		"ASSETS_BUCKET=r2_bucket helm-swicked-assets", "DB=d1 " + recD1, "VEC=vectorize", "HD=hyperdrive fedcba98fedcba98fedcba98fedcba98",
 		"SSS=secrets_store_secret", "RL=ratelimit 1001", "VPC=vpc_service", "SVC=service other-worker", "AE=analytics_engine",
 		"DISP=dispatch_namespace", "MTLS=mtls_certificate", "PIPE=pipelines", "LOADER=worker_loader", "BROWSER=browser", "AI=ai", "IMAGES=images",

@@ -11,7 +11,9 @@ import (
 // had it. One recording cannot be repeated so: see untried.
 func oddSessions() []session {
 	scripts := "/workers/scripts/" + recWorker
-	ok := func(result string) string { return `{"success":true,"errors":[],"messages":[],"result":` + result + `}` }
+	ok := func(result string) string {
+		return `{"success":true,"errors":[],"messages":[],"result":` + result + `}`
+	}
 	odd := func(recording string, rules ...sim.Rule) trial {
 		return trial{recording: recording, before: func(c *court) {
 			for _, r := range rules {

@@ -12,11 +12,6 @@ import (
 
 // versionSessions are about versions, deployments and going back, and about who is asking.
 func versionSessions() []session {
-	split := func(c *court) {
-		c.ok("POST", judgedWorker+"/deployments", map[string]any{"strategy": "percentage", "versions": []any{
-			map[string]any{"version_id": c.notes["v1"], "percentage": 10}, map[string]any{"version_id": c.notes["v0"], "percentage": 90},
-		}})
-	}
 	message := func(c *court, want string) {
 		c.t.Helper()
 		if got := c.ok("GET", judgedWorker+"/deployments", nil).text("deployments.0.annotations.workers/message"); got != want {
@@ -88,16 +83,20 @@ func versionSessions() []session {
 			{recording: "rollback-again-toggles", before: (*court).later, check: func(c *court, _ string) { c.serves(c.notes["v0"]) }},
 			{recording: "rollback-secret-changed-10220", before: func(c *court) {
 				c.later()
+				c.ok("POST", judgedWorker+"/deployments", map[string]any{"strategy": "percentage", "versions": []any{
+					map[string]any{"version_id": c.notes["v1"], "percentage": 100}, // secrets change only where the newest version serves
+				}})
+				c.later()
 				c.ok("PUT", judgedWorker+"/secrets", map[string]any{"name": "A", "text": "new", "type": "secret_text"})
 				c.later()
 			}, check: func(c *court, out string) {
-				c.serves(c.notes["v0"])
-				c.prints(out, "A")
+				c.serves(c.notes["v1"])
+				c.prints(out, "secrets have changed since version "+c.notes["v1"], "* A")
 			}},
 			{recording: "versions-upload-with-preview", before: func(c *court) {
 				c.ok("POST", judgedWorker+"/subdomain", map[string]any{"enabled": true, "previews_enabled": true})
 			}, check: func(c *court, out string) {
-				c.serves(c.notes["v0"])
+				c.serves(c.notes["v1"])
 				newest := c.ok("GET", judgedWorker+"/versions", nil).text("items.0.id")
 				c.prints(out, "https://"+newest[:8]+"-helm-swicked.acme.workers.dev", "https://stage-helm-swicked.acme.workers.dev")
 			}},

@@ -163,11 +163,15 @@ func unanswered(method, path string, status int) bool {
 	return method == "DELETE" && status < 300 && noBodyOK.MatchString(path)
 }
 
-// mendAnswer takes known differences out of an answer: bindings come back as they were sent, and the location of an R2
-// bucket is in upper case where the description has lower case.
+// mendAnswer takes known differences out of an answer: bindings come back as they were sent, the location of an R2
+// bucket is in upper case where the description has lower case, and an import or export that goes on is "active"
+// (wire.md §7.3), a status that the description lacks.
 func mendAnswer(value any) any {
 	m, _ := value.(map[string]any)
 	result, _ := m["result"].(map[string]any)
+	if kind := result["type"]; result["status"] == "active" && (kind == "import" || kind == "export") {
+		delete(result, "status")
+	}
 	buckets, _ := result["buckets"].([]any)
 	for _, x := range append(buckets, result) {
 		if b, ok := x.(map[string]any); ok && b["storage_class"] != nil {
