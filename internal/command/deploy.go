@@ -1,9 +1,11 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 
@@ -278,30 +280,7 @@ func (d *Door) printResults(list []shopResult) error {
 	counts := map[string]int{}
 	for _, r := range list {
 		counts[r.Status]++
-		var err error
-		switch {
-		case r.Outcome != nil:
-			err = report.Outcome(d.Stdout, style, r.Outcome)
-			if err == nil && r.err == nil && r.Plan != nil {
-				err = report.Findings(d.Stdout, style, r.Plan.Findings)
-			}
-		case r.Plan != nil:
-			err = report.Plan(d.Stdout, style, r.Plan)
-		default:
-			_, err = fmt.Fprintf(d.Stdout, "%s  %s\n", style.Bold(r.Shop), style.Red(r.Status))
-		}
-		if err != nil {
-			return err
-		}
-		if r.err != nil && len(r.Findings) > 0 {
-			err = report.Findings(d.Stdout, style, r.Findings)
-		} else if r.Error != "" {
-			_, err = fmt.Fprintf(d.Stdout, "  %s %s\n", style.Red("error:"), r.Error)
-			if err == nil && r.Hint != "" {
-				_, err = fmt.Fprintf(d.Stdout, "  hint: %s\n", report.Clean(r.Hint))
-			}
-		}
-		if err != nil {
+		if err := r.print(d.Stdout, style); err != nil {
 			return err
 		}
 	}
@@ -310,6 +289,41 @@ func (d *Door) printResults(list []shopResult) error {
 		return err
 	}
 	return nil
+}
+
+// print writes a shop's page: what was done; or, when nothing was, the plan;
+// and why it ended there.
+func (r shopResult) print(w io.Writer, style report.Style) error {
+	var b bytes.Buffer
+	done := r.Outcome != nil && (r.err == nil || r.Outcome.Changed)
+	list := r.Findings
+	var err error
+	switch {
+	case done:
+		err = report.Outcome(&b, style, r.Outcome)
+		if r.err == nil {
+			list = r.Plan.Findings
+		}
+	case r.Plan != nil:
+		err = report.Plan(&b, style, r.Plan)
+		if deploy.Findings(r.Plan.Findings).Blocking() {
+			list = nil // the plan's page has shown them
+		}
+	default:
+		fmt.Fprintf(&b, "%s  %s\n", style.Bold(report.Clean(r.Shop)), style.Red(r.Status))
+	}
+	err = errors.Join(err, report.Findings(&b, style, list))
+	if r.Error != "" {
+		fmt.Fprintf(&b, "  %s %s\n", style.Red("error:"), r.Error)
+		if r.Hint != "" {
+			fmt.Fprintf(&b, "  hint: %s\n", report.Clean(r.Hint))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b.Bytes())
+	return err
 }
 
 func summary(counts map[string]int, total int) string {
