@@ -1,0 +1,100 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// confirm is the deploy of a shop whose release is already what the commit
+// says: nothing is written, but the release is asked whether it is well, so
+// that a run which was cut off before its gate is not taken for a good one.
+func (a *applying) confirm(ctx context.Context) error {
+	var err error
+	a.tell(Event{Action: ActionGate, Text: "unchanged; asking the live release how it is"})
+	a.out.Gate, err = a.e.gateOrDefault().Healthy(ctx, a.want.Shop.Hostname, a.want.Gate, a.want.BuildInfoURL, a.plan.Mark)
+	if err != nil {
+		return fmt.Errorf("asking the live release of %s: %w", a.plan.Shop, err)
+	}
+	if !a.out.Gate.Passed {
+		return &UnhealthyError{Result: a.out.Gate}
+	}
+	return nil
+}
+
+// UnhealthyError says that what is live is what the commit says, and does not
+// pass its gate. Nothing was written.
+type UnhealthyError struct{ Result GateResult }
+
+func (e *UnhealthyError) Error() string {
+	return "nothing changed, and the live release does not pass its gate: " + e.Result.URL + ": " + e.Result.Reason
+}
+
+// Hint says what can be done.
+func (e *UnhealthyError) Hint() string {
+	return "look at the Worker's logs; --redeploy releases the same commit anew"
+}
+
+// gate checks the release and restores the known good version when it fails.
+func (a *applying) gate(ctx context.Context) error {
+	return a.step(ctx, ActionGate, "checking the release", func(s Step) error {
+		res, err := a.e.gateOrDefault().Check(ctx, s.Target, a.want.Gate, a.want.BuildInfoURL, a.gateBytes())
+		a.out.Gate = res
+		if err != nil {
+			return fmt.Errorf("checking %s: %w", s.Target, err)
+		}
+		if res.Passed {
+			return nil
+		}
+		return a.restore(ctx)
+	})
+}
+
+// gateBytes are what the gate wants to read; nil when no version went out, and
+// the live build_info.json is that of an earlier run.
+func (a *applying) gateBytes() []byte {
+	if a.plan.Has(ActionRelease) || a.plan.Has(ActionPut) {
+		return a.want.BuildInfo
+	}
+	return nil
+}
+
+// restore releases the version that was live before, once, and puts the crons
+// back. It goes on when the caller's context is cancelled: leaving a shop on a
+// release that failed its gate is worse than finishing late.
+func (a *applying) restore(ctx context.Context) error {
+	failed := &GateError{Result: a.out.Gate}
+	if a.plan.Live == "" || !(a.plan.Has(ActionRelease) || a.plan.Has(ActionPut)) {
+		return failed
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	a.tell(Event{Action: ActionRelease, Text: "restoring " + a.plan.Live})
+	if err := a.deployVersion(ctx, a.plan.Worker, a.plan.Live, a.have.Live.Message); err != nil {
+		return errors.Join(failed, fmt.Errorf("restoring version %s: %w", a.plan.Live, err))
+	}
+	failed.Restored, a.out.Restored, a.out.VersionID = a.plan.Live, a.plan.Live, a.plan.Live
+	if s, ok := a.plan.step(ActionCrons); ok {
+		a.write()
+		if err := a.cf.PutSchedules(ctx, s.Target, s.Before); err != nil {
+			return errors.Join(failed, fmt.Errorf("putting the crons back: %w", err))
+		}
+	}
+	if len(a.out.Migrations) > 0 {
+		a.out.NotUndone = append(a.out.NotUndone, "migrations (bookmark "+a.out.Bookmark+")")
+	}
+	for _, action := range []Action{ActionAttach, ActionDetach, ActionRoutes} {
+		if a.plan.Has(action) {
+			a.out.NotUndone = append(a.out.NotUndone, "hostnames")
+			break
+		}
+	}
+	return failed
+}
+
+func (e *Engine) gateOrDefault() *Gate {
+	if e.Gate != nil {
+		return e.Gate
+	}
+	return &Gate{Now: e.Now}
+}

@@ -1,0 +1,217 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kvick/shopfleet/internal/cloudflare"
+	"github.com/kvick/shopfleet/internal/wrangler"
+)
+
+// form is the upload of this release.
+func (a *applying) form(put bool) (*wrangler.Form, error) {
+	upload := wrangler.Upload{
+		Put:       put,
+		New:       a.have.Worker == nil,
+		Assets:    a.want.Assets,
+		AssetsJWT: wrangler.Secret(a.assetsToken),
+		Secrets:   a.want.Secrets,
+		Tag:       a.plan.Mark,
+		Message:   a.message(),
+	}
+	if a.have.Worker != nil {
+		upload.MigrationTag = a.have.Worker.MigrationTag
+	}
+	form, err := wrangler.NewForm(a.want.Config, a.want.Bundle, upload)
+	if err != nil {
+		return nil, asFindings(err)
+	}
+	return form, nil
+}
+
+func (a *applying) message() string {
+	reach := a.want.reach()
+	if a.plan.Has(ActionPut) {
+		reach = notRecorded
+	}
+	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, a.plan.Commit}.String()
+}
+
+// upload makes a version that takes no traffic. When the answer is lost, the
+// version is looked for by its mark before another one is made.
+func (a *applying) upload(ctx context.Context) error {
+	return a.step(ctx, ActionUpload, "uploading the version", func(s Step) error {
+		form, err := a.form(false)
+		if err != nil {
+			return err
+		}
+		began := a.e.now()
+		for try := 0; ; try++ {
+			a.write()
+			v, err := a.cf.CreateVersion(ctx, s.Target, form.ContentType, form.Body)
+			if err == nil {
+				a.out.VersionID = v.ID
+				return nil
+			}
+			if !errors.Is(err, cloudflare.ErrUnknownOutcome) || ctx.Err() != nil {
+				return a.refused("uploading a version of "+s.Target, err)
+			}
+			id, lookErr := a.findVersion(ctx, s.Target, began)
+			switch {
+			case lookErr != nil:
+				return fmt.Errorf("uploading a version of %s: %w", s.Target, errors.Join(err, lookErr))
+			case id != "":
+				a.out.VersionID = id
+				a.out.Adopted++
+				return nil
+			case try == 2:
+				return fmt.Errorf("uploading a version of %s: %w", s.Target, err)
+			}
+		}
+	})
+}
+
+// findVersion looks for a version that this deploy uploaded without hearing of it.
+func (a *applying) findVersion(ctx context.Context, worker string, since time.Time) (string, error) {
+	a.read()
+	list, err := a.cf.Versions(ctx, worker)
+	if err != nil {
+		return "", fmt.Errorf("looking for the version: %w", err)
+	}
+	for _, v := range list {
+		// Clocks differ; a version of this mark from the last minutes is as good as ours, being of equal content.
+		if v.Annotations[annotationTag] == a.plan.Mark && v.Annotations[annotationMessage] == a.message() && v.CreatedOn.After(since.Add(-5*time.Minute)) && v.ID != a.plan.Live {
+			return v.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// release gives the uploaded version all traffic.
+func (a *applying) release(ctx context.Context) error {
+	return a.step(ctx, ActionRelease, "releasing", func(s Step) error {
+		return a.deployVersion(ctx, s.Target, a.out.VersionID, a.message())
+	})
+}
+
+// deployVersion releases a version by its id. When the answer is lost, the
+// live deployment tells whether it happened.
+func (a *applying) deployVersion(ctx context.Context, worker, version, text string) error {
+	for try := 0; ; try++ {
+		a.write()
+		_, err := a.cf.CreateDeployment(ctx, worker, cloudflare.Release{
+			Versions: []cloudflare.Share{{VersionID: version, Percentage: 100}}, Message: text,
+		})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, cloudflare.ErrUnknownOutcome) || ctx.Err() != nil {
+			return a.refused(fmt.Sprintf("releasing version %s of %s", version, worker), err)
+		}
+		a.read()
+		list, lookErr := a.cf.Deployments(ctx, worker)
+		switch {
+		case lookErr != nil:
+			return fmt.Errorf("releasing version %s of %s: %w", version, worker, errors.Join(err, lookErr))
+		case len(list) > 0 && len(list[0].Versions) == 1 && list[0].Versions[0].VersionID == version:
+			a.out.Adopted++
+			return nil
+		case try == 2:
+			return fmt.Errorf("releasing version %s of %s: %w", version, worker, err)
+		}
+	}
+}
+
+// put uploads and releases in one call.
+func (a *applying) put(ctx context.Context) error {
+	return a.step(ctx, ActionPut, "uploading and releasing", func(s Step) error {
+		form, err := a.form(true)
+		if err != nil {
+			return err
+		}
+		for try := 0; ; try++ {
+			a.write()
+			w, err := a.cf.PutWorker(ctx, s.Target, form.ContentType, form.Body)
+			if err == nil && w.DeploymentID != "" {
+				a.out.VersionID = dashed(w.DeploymentID)
+				return nil
+			}
+			if err == nil {
+				// Cloudflare need not say what it made (wire.md §3.1); the live deployment does.
+				a.out.VersionID, err = a.liveOfMark(ctx, s.Target)
+				return err
+			}
+			if !errors.Is(err, cloudflare.ErrUnknownOutcome) || ctx.Err() != nil {
+				return a.refused("uploading "+s.Target, err)
+			}
+			id, lookErr := a.liveOfMark(ctx, s.Target)
+			switch {
+			case lookErr != nil:
+				return fmt.Errorf("uploading %s: %w", s.Target, errors.Join(err, lookErr))
+			case id != "" && id != a.plan.Live:
+				a.out.VersionID = id
+				a.out.Adopted++
+				return nil
+			case try == 2:
+				return fmt.Errorf("uploading %s: %w", s.Target, err)
+			}
+		}
+	})
+}
+
+// dashed gives a version id the form in which all other calls know it: a PUT
+// answers with the bare 32 digits (wire.md §3.1).
+func dashed(id string) string {
+	if len(id) != 32 || strings.Contains(id, "-") {
+		return id
+	}
+	return id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
+}
+
+// liveOfMark is the live version if it carries the plan's mark, else "".
+func (a *applying) liveOfMark(ctx context.Context, worker string) (string, error) {
+	a.read()
+	list, err := a.cf.Deployments(ctx, worker)
+	if errors.Is(err, cloudflare.ErrNotFound) || err == nil && len(list) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking for the release: %w", err)
+	}
+	if len(list[0].Versions) != 1 {
+		return "", nil
+	}
+	a.read()
+	v, err := a.cf.Version(ctx, worker, list[0].Versions[0].VersionID)
+	if err != nil {
+		return "", fmt.Errorf("looking for the release: %w", err)
+	}
+	if v.Annotations[annotationTag] != a.plan.Mark {
+		return "", nil
+	}
+	return v.ID, nil
+}
+
+// refused turns what Cloudflare says about an upload into a finding where it
+// is about the user's code or config, and leaves it an error otherwise.
+func (a *applying) refused(doing string, err error) error {
+	var api *cloudflare.Error
+	if errors.As(err, &api) && api.Outcome == cloudflare.Refused {
+		f := Finding{Level: LevelError, Message: doing + ": " + api.Message, Hint: api.Hint(), File: a.want.Config.File}
+		switch api.Code {
+		case 10021: // validation: a start-up error, a syntax that the runtime does not know (wire.md §2)
+			f.Rule = "upload-invalid"
+			return Findings{f}
+		case 10027:
+			f.Rule = "upload-too-large"
+			return Findings{f}
+		case 10057:
+			f.Rule = "secret-missing"
+			return Findings{f}
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
