@@ -14,6 +14,7 @@ import (
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/sim"
+	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
 func TestFirstDeploy(t *testing.T) {
@@ -345,6 +346,15 @@ func TestChangedOutside(t *testing.T) {
 		s.secrets = nil
 		_, err := s.deploy()
 		requireRule(t, err, "secret-missing")
+		// Brought along, it travels with a version of the same content.
+		s.secrets = map[string]wrangler.Secret{"SESSION_KEY": "again"}
+		if out := s.mustDeploy(); !out.Changed {
+			t.Error("a secret that the Worker lacks was not uploaded")
+		}
+		s.secrets = nil
+		if out := s.mustDeploy(); out.Changed {
+			t.Error("the deploy after it writes again")
+		}
 	})
 	t.Run("a split release", func(t *testing.T) {
 		s := newStage(t)

@@ -91,7 +91,7 @@ func versionSteps(want *Desired, have *State) []Step {
 		}
 		steps = append(steps, subdomainStep(want))
 		return append(steps, assetSteps(want)...)
-	case have.Live.Mark == want.Mark && !split(have) && !want.Redeploy:
+	case have.Live.Mark == want.Mark && !split(have) && !want.Redeploy && !newSecrets(want, have):
 	case needsPut(want, have):
 		steps = append(steps, Step{Action: ActionPut, Target: worker, Before: live, After: []string{want.Mark}})
 		steps = append(steps, assetSteps(want)...)
