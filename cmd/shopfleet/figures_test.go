@@ -225,8 +225,7 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 	return &arena{world: w, repo: repo, env: env}, nil
 }
 
-// migrationsAside keeps the last four migrations out of a commit, and gives
-// them back with a code change, so that a redeploy has both to do.
+// change commits a change of the code to a shop's branch.
 func (a *arena) change(slug string) error {
 	ctx := context.Background()
 	branch, err := a.repo.Branch(ctx, "shops/"+slug)
@@ -354,7 +353,9 @@ func (b *bench) deleteWorker(a *arena) error {
 	return err
 }
 
-// fleet measures one code change that goes to fifty shops.
+// fleet measures one code change that goes to fifty shops in their steady
+// state: the release after a Worker's first upload also sets workers.dev, once,
+// so every shop has had two releases before.
 func (b *bench) fleet() ([]figure, error) {
 	const shops, sample = 50, 3
 	slugs := make([]string, shops)
@@ -366,12 +367,14 @@ func (b *bench) fleet() ([]figure, error) {
 		return nil, err
 	}
 	defer a.close()
-	if _, _, err := b.time(a.repo.Dir, a.env, b.program, "deploy", "--all"); err != nil {
-		return nil, err
-	}
-	for _, slug := range slugs {
-		if err := a.change(slug); err != nil {
+	for range 2 {
+		if _, _, err := b.time(a.repo.Dir, a.env, b.program, "deploy", "--all"); err != nil {
 			return nil, err
+		}
+		for _, slug := range slugs {
+			if err := a.change(slug); err != nil {
+				return nil, err
+			}
 		}
 	}
 	a.world.SetLatency(50 * time.Millisecond)
