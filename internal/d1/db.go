@@ -28,9 +28,12 @@ type DB struct {
 	version  *sqlite3.Stmt // PRAGMA schema_version
 	pageSize int64
 	trusted  bool // the engine's own statements pass the authorizer
-	meter    meter
-	writing  bool  // BeforeWrite has been called in this transaction
-	broken   error // set when SQLite was left in an unknown state; answers everything after that
+	// watch, when set, is told what a statement that compiles is going to touch, as SQLite tells its authorizer. via is the
+	// trigger or view that makes it do so, "" for the statement itself.
+	watch   func(action sqlite3.AuthorizerActionCode, name, detail, via string)
+	meter   meter
+	writing bool  // BeforeWrite has been called in this transaction
+	broken  error // set when SQLite was left in an unknown state; answers everything after that
 }
 
 // ErrClosed is what methods of a closed database return.
@@ -105,7 +108,7 @@ func (db *DB) configure() error {
 		c.Limit(limit, value)
 	}
 	c.PreUpdateHook(db.meter.row)
-	return c.SetAuthorizer(func(action sqlite3.AuthorizerActionCode, arg1, arg2, schema, _ string) sqlite3.AuthorizerReturnCode {
+	return c.SetAuthorizer(func(action sqlite3.AuthorizerActionCode, arg1, arg2, schema, via string) sqlite3.AuthorizerReturnCode {
 		if db.trusted {
 			return sqlite3.AUTH_OK
 		}
@@ -114,6 +117,9 @@ func (db *DB) configure() error {
 			return sqlite3.AUTH_DENY
 		}
 		db.meter.compiles(action, arg1, arg2)
+		if db.watch != nil {
+			db.watch(action, arg1, arg2, via)
+		}
 		return sqlite3.AUTH_OK
 	})
 }

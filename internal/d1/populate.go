@@ -1,0 +1,395 @@
+package d1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// A schema without rows hides what only rows show: a table that is rebuilt without them, a column that cannot be added
+// to a table that has some. So the files run once more on a copy in which every table has two made-up rows: one with NULL
+// wherever that is allowed, one with a value everywhere.
+
+// withRows runs the files on populated tables and notes what gets lost there and what fails there only.
+func (r *rehearser) withRows(ctx context.Context) error {
+	if !slices.ContainsFunc(r.runs, func(f *fileRun) bool { return f.touchesLive }) {
+		return nil
+	}
+	r.file = nil
+	// A statement that minds the row of NULLs may accept the other one; so the files get a second chance with that alone.
+	explained := map[*fileRun]bool{}
+	for _, nulls := range []bool{true, false} {
+		failed, err := r.populatedRun(ctx, nulls, explained)
+		if err != nil {
+			return err
+		}
+		if failed == nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// populatedRun runs the files once. It returns the file that failed though it does not on empty tables.
+func (r *rehearser) populatedRun(ctx context.Context, nulls bool, explained map[*fileRun]bool) (failed *fileRun, err error) {
+	db, err := Open("")
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	if err := db.populate(r.Schema, nulls); err != nil {
+		return nil, err
+	}
+	before := map[*liveTable]counted{}
+	for _, l := range r.tracked {
+		state := liveState{table: l, name: l.origin.name}
+		for _, c := range l.origin.columns {
+			if !c.generated {
+				state.columns = append(state.columns, columnState{c.name, c.name})
+			}
+		}
+		if before[l], err = db.count(state); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range r.runs {
+		refused, err := r.transaction(ctx, db, f, func(_ *fileRun, s Statement) error {
+			err := db.step(s.SQL, nil)
+			if err != nil && refersToRows(s.SQL, err) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if refused != nil {
+			if !f.passed {
+				return nil, nil // it fails without rows too, and that has been told
+			}
+			if !explained[f] {
+				explained[f] = true
+				r.failsWithRows(f, refused)
+			}
+			return f, nil
+		}
+		for _, state := range f.after {
+			now, err := db.count(state)
+			if err != nil {
+				return nil, err
+			}
+			r.lost(f, state, before[state.table], now)
+			before[state.table] = now
+		}
+	}
+	return nil, nil
+}
+
+// refersToRows says whether a statement that writes rows failed because a row it refers to is not there: made-up rows
+// are not those of the shop.
+func refersToRows(sql string, err error) bool {
+	var fail *failure
+	if !errors.As(err, &fail) || !errors.Is(fail.cause, sqlite3.CONSTRAINT) {
+		return false
+	}
+	list := pieces(sql)
+	return writesRows(sql, list) && (errors.Is(fail.cause, sqlite3.CONSTRAINT_FOREIGNKEY) || !slices.ContainsFunc(list, func(p piece) bool { return p.is(sql, "from") }))
+}
+
+// failsWithRows notes a refusal that only rows bring about, unless a comparison of the tables has told of it already.
+func (r *rehearser) failsWithRows(f *fileRun, x *refusal) {
+	message := x.finding().Message
+	var fail *failure
+	rule := "migration-data-dependent"
+	if errors.As(x.err, &fail) {
+		message = fail.message
+		if strings.Contains(fail.code, "FOREIGNKEY") || errors.Is(fail.cause, sqlite3.CONSTRAINT_FOREIGNKEY) {
+			rule = "migration-foreign-key"
+		}
+	}
+	known := slices.ContainsFunc(r.out.risks, func(k risk) bool {
+		return k.kind == depends && k.at.file == f.Migration
+	})
+	if known && rule == "migration-data-dependent" {
+		return
+	}
+	// Which rows it is that stand in the way SQLite does not say; that there are rows is the least.
+	question := ""
+	for _, state := range f.after {
+		if at, ok := f.rebuilt[state.table]; ok && at.file == f.Migration || mentions(x.at.sql, state.name) || x.at.sql == "" {
+			question = "SELECT count(*) FROM " + quoteName(state.table.origin.name)
+			break
+		}
+	}
+	r.ask(risk{kind: depends, rule: rule, at: x.at, message: "fails once there are rows (" + message + ")"}, question)
+}
+
+func mentions(sql, name string) bool {
+	for _, p := range pieces(sql) {
+		if (p.kind == wordToken || p.kind == quoteToken) && strings.EqualFold(unquote(sql[p.from:p.to]), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// counted is how many rows a table has, and how many of them have a value in a column.
+type counted struct {
+	rows   int64
+	values map[string]int64 // by the column's name in the live database
+}
+
+func (db *DB) count(state liveState) (c counted, err error) {
+	c.values = map[string]int64{}
+	sql := "SELECT count(*)"
+	for _, column := range state.columns {
+		sql += ", count(" + quoteName(column.name) + ")"
+	}
+	err = db.each(sql+" FROM "+quoteName(state.name), func(row []any) error {
+		c.rows = row[0].(int64)
+		for i, column := range state.columns {
+			c.values[column.live] = row[i+1].(int64)
+		}
+		return nil
+	})
+	return c, err
+}
+
+// lost notes rows and values that a file does not carry over.
+func (r *rehearser) lost(f *fileRun, state liveState, was, now counted) {
+	l := state.table
+	at, told := f.rebuilt[l]
+	verb := "rebuilds " + state.name + " without all of its rows"
+	if !told {
+		if at, told = f.emptied[lower(state.name)]; !told {
+			return // a condition or a trigger: told where it stands
+		}
+		verb = "deletes rows of " + state.name
+	}
+	add := func(message, question string) {
+		if slices.ContainsFunc(r.out.risks, func(k risk) bool { return k.at == at && k.message == message }) {
+			return // told by the run before
+		}
+		f.changes = append(f.changes, change{at: at, text: message, retires: true})
+		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: message, excused: f.directives.destructive != ""}, question)
+	}
+	if now.rows < was.rows {
+		add(verb, "SELECT count(*) FROM "+quoteName(l.origin.name))
+		return
+	}
+	for _, column := range sortedKeys(was.values) {
+		if n, still := now.values[column]; still && n < was.values[column] {
+			add("does not carry over the values of "+state.name+"."+column,
+				"SELECT count("+quoteName(column)+") FROM "+quoteName(l.origin.name))
+		}
+	}
+}
+
+// populate builds a schema and puts rows into its tables, before triggers see them.
+func (db *DB) populate(objects []Object, nulls bool) error {
+	isTable := func(o Object) bool { return o.Type == "table" }
+	if err := db.build(objects, isTable); err != nil {
+		return err
+	}
+	tables, err := db.tables("")
+	if err != nil {
+		return err
+	}
+	if err := db.own("PRAGMA foreign_keys=OFF"); err != nil {
+		return err
+	}
+	p := &population{db: db, tables: map[string]*tableInfo{}, rows: map[string][]map[string]any{}}
+	for _, t := range tables {
+		p.tables[lower(t.name)] = t
+	}
+	// Uniqueness that an index adds later is respected from the beginning.
+	for _, o := range objects {
+		if t := p.tables[lower(o.Table)]; o.Type == "index" && t != nil && strings.Contains(normalise(o.SQL), "create unique index") {
+			t.uniques = append(t.uniques, unique{columns: indexedWords(o.SQL)})
+		}
+	}
+	for _, t := range tables {
+		p.fill(t, nulls)
+	}
+	if err := db.own("PRAGMA foreign_keys=ON"); err != nil {
+		return err
+	}
+	for _, kind := range []string{"index", "view", "trigger"} {
+		if err := db.build(objects, func(o Object) bool { return o.Type == kind }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexedWords are the words of CREATE INDEX: its columns, and more that does no harm.
+func indexedWords(sql string) []string {
+	var out []string
+	for _, p := range pieces(sql) {
+		if p.kind == wordToken || p.kind == quoteToken {
+			out = append(out, unquote(sql[p.from:p.to]))
+		}
+	}
+	return out
+}
+
+// population makes up rows.
+type population struct {
+	db     *DB
+	tables map[string]*tableInfo
+	rows   map[string][]map[string]any // by table, in lower case; values by column, in lower case
+}
+
+// fill inserts two rows where it can, after those of the tables it refers to.
+func (p *population) fill(t *tableInfo, nulls bool) {
+	key := lower(t.name)
+	if _, done := p.rows[key]; done || t.view || t.module != "" {
+		return
+	}
+	p.rows[key] = nil // a table that refers back to this one finds nothing, and invents
+	for _, k := range t.keys {
+		if parent := p.tables[lower(k.table)]; parent != nil {
+			p.fill(parent, nulls)
+		}
+	}
+	for row := range 2 {
+		if values, ok := p.insert(t, row, nulls && row == 0); ok {
+			p.rows[key] = append(p.rows[key], values)
+		}
+	}
+}
+
+// maxTries bounds how often a row is tried with other values until its CHECK constraints accept it.
+const maxTries = 300
+
+func (p *population) insert(t *tableInfo, row int, nulls bool) (map[string]any, bool) {
+	values := map[string]any{}
+	var names []string
+	for _, c := range t.columns {
+		if c.generated {
+			continue
+		}
+		values[lower(c.name)] = p.value(t, c, row, nulls)
+		names = append(names, lower(c.name))
+	}
+	err := p.try(t, names, values)
+	if err == nil {
+		return values, true
+	}
+	// A CHECK: its own literals, and a few plain values, are the best guesses.
+	tries := 0
+	for _, check := range t.checks {
+		for _, name := range names {
+			if values[name] == nil || !mentions(check, name) {
+				continue
+			}
+			for _, candidate := range candidates(check, row) {
+				if tries++; tries > maxTries {
+					return nil, false
+				}
+				was := values[name]
+				values[name] = candidate
+				next := p.try(t, names, values)
+				if next == nil {
+					return values, true
+				}
+				if next.Error() == err.Error() || !errors.Is(next, sqlite3.CONSTRAINT_CHECK) {
+					values[name] = was
+					continue
+				}
+				err = next // another constraint complains now: this one is content
+				break
+			}
+		}
+	}
+	// The last resort keeps what it can: checks are for the shop's rows, not for these.
+	if p.db.own("PRAGMA ignore_check_constraints=ON") != nil {
+		return nil, false
+	}
+	err = p.try(t, names, values)
+	if off := p.db.own("PRAGMA ignore_check_constraints=OFF"); err != nil || off != nil {
+		return nil, false
+	}
+	return values, true
+}
+
+func candidates(check string, row int) []any {
+	var out []any
+	for _, p := range pieces(check) {
+		switch text := check[p.from:p.to]; {
+		case p.kind == quoteToken && text[0] == '\'':
+			out = append(out, unquote(text))
+		case p.kind == otherToken && text[0] >= '0' && text[0] <= '9':
+			out = append(out, literalText(text), literalText(text+"+1"))
+		}
+	}
+	out = append(out, int64(row), int64(row+1), "a", "aa.aa", "2026-01-01", "2026-01-01T00:00:00Z", "a@b.cd", "{}", "[]", 0.5, int64(-1))
+	if row > 0 {
+		slices.Reverse(out[:len(out)-11]) // another choice for another row
+	}
+	return out
+}
+
+// literalText is SQL that is put into the statement as it stands.
+type literalText string
+
+func (p *population) try(t *tableInfo, names []string, values map[string]any) error {
+	var columns, list []string
+	for _, name := range names {
+		columns = append(columns, quoteName(name))
+		if text, ok := values[name].(literalText); ok {
+			list = append(list, string(text))
+		} else {
+			list = append(list, literal(values[name]))
+		}
+	}
+	return p.db.own(fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", quoteName(t.name), strings.Join(columns, ", "), strings.Join(list, ", ")))
+}
+
+// value makes up a value: that of the row referred to; a different one for each row where it must be unique.
+func (p *population) value(t *tableInfo, c column, row int, nulls bool) any {
+	if nulls && !c.notNull && c.pk == 0 {
+		return nil
+	}
+	isUnique := c.pk > 0
+	for _, u := range t.uniques {
+		isUnique = isUnique || slices.ContainsFunc(u.columns, func(name string) bool { return strings.EqualFold(name, c.name) })
+	}
+	for _, k := range t.keys {
+		i := slices.IndexFunc(k.columns, func(name string) bool { return strings.EqualFold(name, c.name) })
+		rows := p.rows[lower(k.table)]
+		if i < 0 || len(rows) == 0 {
+			continue
+		}
+		parent := p.tables[lower(k.table)]
+		to := primaryKey(parent)
+		if i < len(k.parents) {
+			to = k.parents[i]
+		}
+		at := len(rows) - 1
+		if isUnique && row < len(rows) {
+			at = row
+		}
+		return rows[at][lower(to)]
+	}
+	n := int64(1)
+	if isUnique {
+		n = 9_000_001 + int64(row) // out of the way of rows that a file brings
+	}
+	kind := strings.ToUpper(c.kind)
+	switch {
+	case strings.Contains(kind, "INT"):
+		return n
+	case strings.Contains(kind, "CHAR"), strings.Contains(kind, "CLOB"), strings.Contains(kind, "TEXT"):
+		return fmt.Sprintf("v%d", n)
+	case strings.Contains(kind, "BLOB"):
+		return []byte{byte(n)}
+	case strings.Contains(kind, "REAL"), strings.Contains(kind, "FLOA"), strings.Contains(kind, "DOUB"):
+		return float64(n) + 0.5
+	}
+	return n
+}

@@ -1,0 +1,874 @@
+package d1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// Migration is one file of migrations.
+type Migration struct {
+	Name string // as the ledger knows it
+	Path string // as findings name it
+	SQL  string
+}
+
+// Case is what is rehearsed: pending files on a live database.
+type Case struct {
+	Schema  []Object    // the live catalogue, in the order of its rowids
+	Pending []Migration // in the order of their numbers
+	// Running says that a release runs on the database while it is migrated. Files that take something away from it
+	// then wait until another release has taken its place.
+	Running bool
+	// DenyColumns are columns that no table may have, compared without regard to case.
+	DenyColumns []string
+	// LeaveOut are tables that are no part of what the files make: the ledger.
+	LeaveOut []string
+}
+
+// Phase is when a file is applied.
+type Phase string
+
+const (
+	// Expand is before the release: the release that runs today does not notice, the one to come may need it.
+	Expand Phase = "expand"
+	// Contract is after the new release passed its gate: it takes away what the release before used.
+	Contract Phase = "contract"
+)
+
+// Rehearsal is what the pending files did to a copy of the live schema. It is a plain value: the same case gives the
+// same rehearsal, so that shops with equal schemas share one. It is not changed once it was made.
+type Rehearsal struct {
+	// Before and After are fingerprints of the schema without and with the pending files.
+	Before, After string
+	// Files are the pending files in the order in which they are to be applied, expanding ones first.
+	Files []File
+	// Dropped are the tables and columns of the live database that the files take away.
+	Dropped []Dropped
+
+	findings  []Finding // that no row of the live database can change
+	risks     []risk
+	questions []string
+}
+
+// File is what one file does.
+type File struct {
+	Name  string
+	Phase Phase
+	// Changes are what it does, one line each, in its order.
+	Changes []string
+	// Reason is why its author says that data may be lost ("-- shopfleet: destructive because …"); "" without one.
+	Reason string
+}
+
+// Dropped is a table, or with Column one column of it, under the name that the live database has for it.
+type Dropped struct{ Table, Column string }
+
+// riskKind says what an answer about the live rows means.
+type riskKind int
+
+const (
+	destroys  riskKind = iota // the counted rows would go
+	depends                   // the counted rows stand in the way
+	rewrites                  // the counted rows are written again
+	overrules                 // values of the counted rows are overwritten
+)
+
+// risk is something that the live rows decide about.
+type risk struct {
+	kind     riskKind
+	rule     string
+	at       site
+	message  string
+	excused  bool // the file says why
+	question int  // -1: nobody can be asked
+}
+
+// site is where something was done.
+type site struct {
+	file         *Migration
+	line, column int
+	sql          string
+}
+
+func (s site) finding(rule, level, message string) Finding {
+	f := Finding{Rule: rule, Level: level, Message: message}
+	if s.file != nil {
+		f.File, f.Line, f.Column, f.Source = s.file.Path, s.line, s.column, lineOf(s.file.SQL, s.line)
+	}
+	return f
+}
+
+// lineOf is line number n (1-based) of a text, without its end.
+func lineOf(text string, n int) string {
+	lines := strings.SplitN(text, "\n", n+1)
+	if n < 1 || n > len(lines) {
+		return ""
+	}
+	return strings.TrimSuffix(lines[n-1], "\r")
+}
+
+// Rehearse applies the pending files to a copy of the live schema on a real SQLite with D1's limits and says what they
+// do. Mistakes in the files are in Rehearsal.Findings; an error means that the rehearsal itself could not take place.
+// What depends on live rows is told apart with Questions. Safe for concurrent use.
+func Rehearse(ctx context.Context, c Case) (*Rehearsal, error) {
+	r, err := rehearse(ctx, c)
+	if err != nil || !c.Running {
+		return r, err
+	}
+	// Expanding files go first. That is only right when the others do not mind.
+	order, moved := expandFirst(c.Pending, r.Files)
+	if !moved {
+		return r, nil
+	}
+	c.Pending = order
+	again, err := rehearse(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if again.After == r.After && len(again.findings) == len(r.findings) {
+		return again, nil
+	}
+	for i, f := range r.Files {
+		if f.Phase == Contract {
+			at := site{file: &c.Pending[slices.IndexFunc(c.Pending, func(m Migration) bool { return m.Name == f.Name })], line: 1, column: 1}
+			finding := at.finding("migration-order", levelError,
+				fmt.Sprintf("%s takes away what the running release uses and has to wait for the release, but files after it need it first", f.Name))
+			finding.Expected = "expanding files before it, or files that do not build on it: " + nameList(r.Files[i+1:])
+			finding.Hint = "release up to this file first, or give it a number behind the others"
+			r.findings = append(r.findings, finding)
+			break
+		}
+	}
+	return r, nil
+}
+
+func nameList(files []File) string {
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// expandFirst puts the expanding files before the contracting ones and says whether that moved any.
+func expandFirst(pending []Migration, files []File) (order []Migration, moved bool) {
+	if len(files) != len(pending) {
+		return pending, false // the rehearsal stopped at a file that fails
+	}
+	var late []Migration
+	for i, f := range files {
+		if f.Phase == Contract {
+			late = append(late, pending[i])
+			continue
+		}
+		moved = moved || len(late) > 0
+		order = append(order, pending[i])
+	}
+	return append(order, late...), moved
+}
+
+// rehearser is one rehearsal under way.
+type rehearser struct {
+	Case
+	db  *DB
+	out *Rehearsal
+
+	live    map[string]*liveTable // tables that have rows of the shop, by their present name in lower case
+	tracked []*liveTable          // all that live held in the beginning
+	views   map[string]*tableInfo // the live database's views, by name in lower case
+	made    map[string]site       // tables → the statement that last made or altered them
+
+	file    *fileRun
+	touched touched
+	runs    []*fileRun
+}
+
+// liveTable follows a table of the live database through the files.
+type liveTable struct {
+	origin  *tableInfo        // as it is live
+	now     *tableInfo        // as it is by now
+	columns map[string]string // present names of its live columns, in lower case → their live names
+}
+
+// fileRun is what became of one file.
+type fileRun struct {
+	*Migration
+	statements  []Statement
+	directives  directives
+	changes     []change
+	dropped     map[string]dropped // live tables, by the name they had
+	emptied     map[string]site    // live tables whose rows were deleted without a condition
+	views       map[string]site    // live views that were dropped
+	created     map[string]site    // tables and views, by name in lower case
+	touchesLive bool
+	after       []liveState // live tables at the end of the file, for the run with rows
+	rebuilt     map[*liveTable]site
+	passed      bool // D1 would accept it
+}
+
+type dropped struct {
+	table *liveTable
+	at    site
+}
+
+// liveState is where the rows of a live table are after a file.
+type liveState struct {
+	table   *liveTable
+	name    string
+	columns []columnState
+}
+
+// columnState is a column of a live table: its name by now, and in the live database.
+type columnState struct{ name, live string }
+
+// change is one thing that a file does. A file that both expands and retires cannot go out in one piece.
+type change struct {
+	at               site
+	text             string
+	expands, retires bool
+	unclear          bool // whether the running release minds cannot be known
+}
+
+// touched is what SQLite says a statement touches.
+type touched struct {
+	alters, drops, indexes []string // tables
+	dropViews              []string
+	deletes                []string
+	updates                map[string][]string
+	inserts                []string
+	creates                []string // "table x", "view x", …
+}
+
+func rehearse(ctx context.Context, c Case) (*Rehearsal, error) {
+	db, err := Build(ctx, c.Schema)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	r := &rehearser{Case: c, db: db, out: &Rehearsal{}, made: map[string]site{}}
+	err = db.exclusive(ctx, func() error { return r.run(ctx) })
+	if err == nil {
+		err = r.checkQuestions(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rehearsing migrations: %w", err)
+	}
+	return r.out, nil
+}
+
+// checkQuestions lets only those questions pass that the live database will understand: they are made of parts of the
+// files, which may name what the live schema does not have yet.
+func (r *rehearser) checkQuestions(ctx context.Context) error {
+	if len(r.out.questions) == 0 {
+		return nil
+	}
+	db, err := Build(ctx, r.Schema)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for i, q := range r.out.questions {
+		if _, err := db.Query(ctx, q); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			r.out.questions[i] = "SELECT -1" // Unknown
+		}
+	}
+	return nil
+}
+
+func (r *rehearser) run(ctx context.Context) error {
+	// The copy has none of the shop's rows for others to refer to; whether references hold, the run with rows tells.
+	if err := r.db.own("PRAGMA foreign_keys=OFF"); err != nil {
+		return err
+	}
+	before, err := r.begin()
+	if err != nil {
+		return err
+	}
+	r.out.Before = before.Fingerprint()
+	for i := range r.Pending {
+		ok, err := r.apply(ctx, &r.Pending[i])
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break // the files behind it build on it
+		}
+	}
+	after, err := r.db.schema(r.LeaveOut)
+	if err != nil {
+		return err
+	}
+	r.out.After = after.Fingerprint()
+	r.foreignKeys(before, after)
+	r.deniedColumns(before, after)
+	if err := r.withRows(ctx); err != nil {
+		return err
+	}
+	r.conclude()
+	return nil
+}
+
+// begin takes the present schema for the live one.
+func (r *rehearser) begin() (*Schema, error) {
+	s, err := r.db.schema(r.LeaveOut)
+	if err != nil {
+		return nil, err
+	}
+	r.live, r.views, r.tracked = map[string]*liveTable{}, map[string]*tableInfo{}, nil
+	for _, t := range s.tables {
+		if t.view {
+			r.views[lower(t.name)] = t
+			continue
+		}
+		l := &liveTable{origin: t, now: t, columns: map[string]string{}}
+		for _, c := range t.columns {
+			l.columns[lower(c.name)] = c.name
+		}
+		r.live[lower(t.name)] = l
+		if t.module == "" {
+			r.tracked = append(r.tracked, l)
+		}
+	}
+	return s, nil
+}
+
+// apply runs one file as D1 would: as one transaction. ok is false when D1 would refuse it.
+func (r *rehearser) apply(ctx context.Context, m *Migration) (ok bool, err error) {
+	f := &fileRun{
+		Migration: m, dropped: map[string]dropped{}, emptied: map[string]site{}, views: map[string]site{}, created: map[string]site{},
+		rebuilt: map[*liveTable]site{},
+	}
+	r.file = f
+	r.runs = append(r.runs, f)
+	f.directives = r.readDirectives(m)
+	var unfinished error
+	if f.statements, unfinished = Split(m.SQL); unfinished != nil {
+		r.unreadable(m, unfinished)
+		return false, nil
+	}
+	if n := len(f.statements); n > 0 && !f.statements[n-1].Complete {
+		s := f.statements[n-1]
+		finding := site{file: m, line: s.Line, column: s.Column}.finding("migration-no-semicolon", levelWarning, "the last statement of "+m.Name+" has no semicolon")
+		finding.Hint = "add it: wrangler would run its own bookkeeping into the statement; shopfleet adds one when it applies the file"
+		r.out.findings = append(r.out.findings, finding)
+	}
+	refused, err := r.transaction(ctx, r.db, f, r.statement)
+	if err != nil {
+		return false, err
+	}
+	if refused != nil {
+		r.out.findings = append(r.out.findings, refused.finding())
+		return false, nil
+	}
+	f.passed = true
+	return true, r.endOfFile()
+}
+
+// refusal is a statement that D1 refuses, or a whole file when statement is nil.
+type refusal struct {
+	at  site
+	err error
+}
+
+func (x *refusal) finding() Finding {
+	var message string
+	var offset, fail = 0, (*failure)(nil)
+	if errors.As(x.err, &fail) {
+		message, offset = fail.message, fail.offset
+	} else {
+		message, _ = describe(x.err, -1)
+	}
+	rule, hint := "migration-failed", "mend the file; nothing was applied"
+	for _, words := range []string{"SQLITE_TOOBIG", "too many", "too large", "too complex", "sqlite_limit"} {
+		if strings.Contains(message, words) {
+			rule, hint = "migration-over-limit", "split the statement: D1 takes 100,000 bytes, 100 columns, 100 parameters and 5 terms of a UNION"
+		}
+	}
+	switch {
+	case strings.Contains(message, messageTransaction[:40]):
+		hint = "remove BEGIN, COMMIT and SAVEPOINT: D1 applies a file as one transaction anyway"
+	case strings.Contains(message, "not authorized"):
+		hint = "D1 does not allow this statement; docs/migrations.md lists what it refuses"
+	}
+	f := x.at.finding(rule, levelError, fmt.Sprintf("D1 would refuse %s: %s", x.at.file.Name, message))
+	if offset > 0 && x.at.sql != "" && offset < len(x.at.sql) {
+		c := cursor{line: x.at.line, column: x.at.column}
+		if first := firstToken(x.at.sql); offset >= first {
+			c.advance(x.at.sql[first:offset])
+			f.Line, f.Column, f.Source = c.line, c.column, lineOf(x.at.file.SQL, c.line)
+		}
+	}
+	f.Hint = hint
+	return f
+}
+
+// transaction runs the statements of a file as one transaction. A refusal rolls it back.
+func (r *rehearser) transaction(ctx context.Context, db *DB, f *fileRun, run func(*fileRun, Statement) error) (*refusal, error) {
+	if err := db.own("BEGIN"); err != nil {
+		return nil, err
+	}
+	var refused *refusal
+	for _, s := range f.statements {
+		if err := ctx.Err(); err != nil {
+			return nil, errors.Join(err, db.rollback())
+		}
+		at := site{file: f.Migration, line: s.Line, column: s.Column, sql: s.SQL}
+		if err := run(f, s); err != nil {
+			var fail *failure
+			if !errors.As(err, &fail) {
+				return nil, errors.Join(err, db.rollback())
+			}
+			refused = &refusal{at, err}
+			break
+		}
+	}
+	if refused == nil {
+		if err := db.own("COMMIT"); err != nil {
+			message, code := describe(err, -1)
+			if errors.Is(err, sqlite3.CONSTRAINT) {
+				message = "the file leaves foreign keys violated: " + message
+			}
+			refused = &refusal{site{file: f.Migration, line: 1, column: 1}, &failure{message: message, code: code, offset: -1, cause: err}}
+		}
+	}
+	if refused != nil {
+		return refused, db.rollback()
+	}
+	return nil, nil
+}
+
+// step compiles and runs a statement without keeping what it returns.
+func (db *DB) step(sql string, compiled func() error) error {
+	stmt, err := db.compile(sql)
+	if err != nil || stmt == nil {
+		return err
+	}
+	defer stmt.Close()
+	if stmt.BindCount() > 0 {
+		return &failure{message: messageParameters, offset: -1}
+	}
+	if compiled != nil {
+		if err := compiled(); err != nil {
+			return err
+		}
+	}
+	for stmt.Step() {
+	}
+	if err := stmt.Err(); err != nil {
+		return sqlFailure(err, "")
+	}
+	return nil
+}
+
+// statement runs one statement and follows what it does to the live tables.
+func (r *rehearser) statement(f *fileRun, s Statement) error {
+	at := site{file: f.Migration, line: s.Line, column: s.Column, sql: s.SQL}
+	r.touched = touched{}
+	r.db.watch = r.watch
+	roots := map[*liveTable]int64{}
+	err := r.db.step(s.SQL, func() error {
+		r.db.watch = nil // what runs now compiles statements of our own
+		for _, name := range r.touched.alters {
+			if l := r.live[lower(name)]; l != nil {
+				root, err := r.db.number("SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND name = " + literal(l.now.name) + " COLLATE NOCASE")
+				if err != nil {
+					return err
+				}
+				roots[l] = root
+			}
+		}
+		return nil
+	})
+	r.db.watch = nil
+	if err != nil {
+		if r.needsRows(s.SQL, err) {
+			finding := at.finding("migration-unrehearsed", levelNotice, "what this statement does depends on rows that only the shop has")
+			r.out.findings = append(r.out.findings, finding)
+			return nil
+		}
+		return err
+	}
+	return r.follow(f, at, roots)
+}
+
+// needsRows says whether a statement may fail only because the copy has no rows: it writes what it reads elsewhere.
+func (r *rehearser) needsRows(sql string, err error) bool {
+	list := pieces(sql)
+	var fail *failure
+	if len(list) == 0 || !errors.As(err, &fail) || !errors.Is(fail.cause, sqlite3.CONSTRAINT) {
+		return false
+	}
+	return writesRows(sql, list) && slices.ContainsFunc(list, func(p piece) bool { return p.is(sql, "select") })
+}
+
+// writesRows says whether a statement is about rows and not about the schema.
+func writesRows(sql string, list []piece) bool {
+	for _, word := range []string{"insert", "replace", "update", "delete", "with"} {
+		if len(list) > 0 && list[0].is(sql, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// watch notes what SQLite says about a statement that is being compiled.
+func (r *rehearser) watch(action sqlite3.AuthorizerActionCode, name, detail, via string) {
+	t := &r.touched
+	switch action {
+	case sqlite3.AUTH_ALTER_TABLE:
+		t.alters = append(t.alters, detail)
+	case sqlite3.AUTH_DROP_TABLE, sqlite3.AUTH_DROP_VTABLE:
+		t.drops = append(t.drops, name)
+	case sqlite3.AUTH_DROP_VIEW:
+		t.dropViews = append(t.dropViews, name)
+	case sqlite3.AUTH_CREATE_INDEX, sqlite3.AUTH_DROP_INDEX:
+		t.indexes = append(t.indexes, detail)
+		if action == sqlite3.AUTH_CREATE_INDEX && !internalName(name) {
+			t.creates = append(t.creates, "index "+name)
+		}
+	case sqlite3.AUTH_CREATE_TABLE, sqlite3.AUTH_CREATE_VTABLE:
+		t.creates = append(t.creates, "table "+name)
+	case sqlite3.AUTH_CREATE_VIEW:
+		t.creates = append(t.creates, "view "+name)
+	case sqlite3.AUTH_CREATE_TRIGGER:
+		t.creates = append(t.creates, "trigger "+name)
+	case sqlite3.AUTH_DELETE:
+		if !internalName(name) && via == "" {
+			t.deletes = append(t.deletes, name)
+		}
+	case sqlite3.AUTH_INSERT:
+		if !internalName(name) && via == "" {
+			t.inserts = append(t.inserts, name)
+		}
+	case sqlite3.AUTH_UPDATE:
+		if !internalName(name) && via == "" {
+			if t.updates == nil {
+				t.updates = map[string][]string{}
+			}
+			t.updates[name] = append(t.updates[name], detail)
+		}
+	}
+}
+
+// follow brings the live tables up to date with what a statement did.
+func (r *rehearser) follow(f *fileRun, at site, roots map[*liveTable]int64) error {
+	t := r.touched
+	for _, name := range t.alters {
+		if l := r.live[lower(name)]; l != nil {
+			f.touchesLive = true
+			if err := r.altered(f, at, l, roots[l]); err != nil {
+				return err
+			}
+		}
+		r.made[lower(name)] = at
+	}
+	for _, what := range t.creates {
+		kind, name, _ := strings.Cut(what, " ")
+		switch kind {
+		case "table":
+			r.made[lower(name)] = at
+			fallthrough
+		case "view":
+			f.created[lower(name)] = at
+		default:
+			if len(t.alters) == 0 && len(t.drops) == 0 && !slices.ContainsFunc(t.creates, func(w string) bool { return strings.HasPrefix(w, "table ") }) {
+				f.changes = append(f.changes, change{at: at, text: "creates " + what})
+			}
+		}
+	}
+	for _, name := range t.indexes {
+		l := r.live[lower(name)]
+		if l == nil || len(t.alters) > 0 || len(t.drops) > 0 {
+			continue
+		}
+		now, err := r.db.tables(l.now.name)
+		if err != nil || len(now) == 0 {
+			return err
+		}
+		f.touchesLive = true
+		r.differ(f, at, l, now[0], false)
+		l.now = now[0]
+	}
+	for _, name := range t.drops {
+		key := lower(name)
+		if l := r.live[key]; l != nil {
+			f.touchesLive = true
+			f.dropped[key] = dropped{l, at}
+			delete(r.live, key)
+		}
+		delete(f.created, key)
+	}
+	for _, name := range t.dropViews {
+		if r.views[lower(name)] != nil {
+			f.views[lower(name)] = at
+		}
+		delete(f.created, lower(name))
+	}
+	if len(t.alters) == 0 && len(t.drops) == 0 {
+		r.written(f, at)
+	}
+	return nil
+}
+
+// altered follows ALTER TABLE: its new name is that of the table with the same pages.
+func (r *rehearser) altered(f *fileRun, at site, l *liveTable, root int64) error {
+	key := lower(l.now.name)
+	name := ""
+	if root > 0 {
+		err := r.db.each(fmt.Sprintf("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage = %d", root), func(row []any) error {
+			name = row[0].(string)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	} else if now, err := r.db.tables(l.now.name); err != nil {
+		return err
+	} else if len(now) > 0 {
+		name = l.now.name
+	}
+	if name == "" { // a virtual table under another name
+		delete(r.live, key)
+		f.dropped[key] = dropped{l, at}
+		return nil
+	}
+	now, err := r.db.tables(name)
+	if err != nil || len(now) == 0 {
+		return err
+	}
+	if !strings.EqualFold(name, l.now.name) {
+		delete(r.live, key)
+		r.live[lower(name)] = l
+		r.made[lower(name)] = at
+		f.changes = append(f.changes, change{at: at, text: fmt.Sprintf("renames table %s to %s", l.now.name, name), expands: true, retires: true})
+		r.out.Dropped = append(r.out.Dropped, Dropped{Table: l.origin.name})
+	}
+	r.differ(f, at, l, now[0], true)
+	l.now = now[0]
+	return nil
+}
+
+// endOfFile settles what only the whole file tells: whether a table that was dropped came back.
+func (r *rehearser) endOfFile() error {
+	f := r.file
+	for _, key := range sortedKeys(f.dropped) {
+		d := f.dropped[key]
+		l := d.table
+		now, err := r.db.tables(l.now.name)
+		if err != nil {
+			return err
+		}
+		if len(now) == 0 || now[0].view {
+			f.changes = append(f.changes, change{at: d.at, text: "drops table " + l.now.name, retires: true})
+			r.out.Dropped = append(r.out.Dropped, Dropped{Table: l.origin.name})
+			r.ask(risk{kind: destroys, rule: "migration-destructive", at: d.at, message: "drops table " + l.now.name, excused: f.directives.destructive != ""},
+				"SELECT count(*) FROM "+quoteName(l.origin.name))
+			continue
+		}
+		f.changes = append(f.changes, change{at: d.at, text: "rebuilds table " + l.now.name})
+		r.ask(risk{kind: rewrites, rule: "migration-rewrite", at: d.at, message: "rebuilds table " + l.now.name}, "SELECT count(*) FROM "+quoteName(l.origin.name))
+		r.differ(f, d.at, l, now[0], false)
+		l.now = now[0]
+		r.live[key] = l
+		f.rebuilt[l] = d.at
+		delete(f.created, key)
+	}
+	for _, key := range sortedKeys(f.views) {
+		if err := r.viewAfter(f, key); err != nil {
+			return err
+		}
+	}
+	for _, key := range sortedKeys(f.created) {
+		if r.views[key] == nil && r.live[key] == nil {
+			now, err := r.db.tables(key)
+			if err != nil {
+				return err
+			}
+			if len(now) == 0 {
+				continue // renamed, and told under its new name; or gone again
+			}
+			kind := "table"
+			if now[0].view {
+				kind = "view"
+			}
+			f.changes = append(f.changes, change{at: f.created[key], text: "creates " + kind + " " + now[0].name, expands: true})
+		}
+	}
+	for _, key := range sortedKeys(r.live) {
+		l := r.live[key]
+		if l.now.module != "" {
+			continue
+		}
+		state := liveState{table: l, name: l.now.name}
+		for _, c := range sortedKeys(l.columns) {
+			if now := l.now.column(c); now != nil && !now.generated {
+				state.columns = append(state.columns, columnState{now.name, l.columns[c]})
+			}
+		}
+		f.after = append(f.after, state)
+	}
+	slices.SortStableFunc(f.changes, func(a, b change) int { return a.at.line - b.at.line })
+	return nil
+}
+
+// viewAfter compares a live view that was dropped with what stands under its name at the end of the file.
+func (r *rehearser) viewAfter(f *fileRun, key string) error {
+	view, at := r.views[key], f.views[key]
+	now, err := r.db.tables(view.name)
+	if err != nil {
+		return err
+	}
+	if len(now) == 0 {
+		f.changes = append(f.changes, change{at: at, text: "drops view " + view.name, retires: true})
+		r.out.Dropped = append(r.out.Dropped, Dropped{Table: view.name})
+		delete(r.views, key)
+		return nil
+	}
+	c := change{at: at, text: "makes view " + view.name + " anew"}
+	for _, col := range view.columns {
+		if now[0].column(col.name) == nil {
+			c.text += ", without " + col.name
+			c.retires = true
+		}
+	}
+	for _, col := range now[0].columns {
+		if view.column(col.name) == nil {
+			c.text += ", with " + col.name
+			c.expands = true
+		}
+	}
+	if normalise(now[0].sql) != normalise(view.sql) {
+		f.changes = append(f.changes, c)
+	}
+	r.views[key] = now[0]
+	delete(f.created, key)
+	return nil
+}
+
+// written tells of rows that a statement writes by itself.
+func (r *rehearser) written(f *fileRun, at site) {
+	list := pieces(at.sql)
+	if len(list) == 0 {
+		return
+	}
+	for _, name := range r.touched.deletes {
+		l := r.live[lower(name)]
+		if l == nil || !list[0].is(at.sql, "delete") && !list[0].is(at.sql, "with") {
+			continue
+		}
+		f.touchesLive = true
+		where, plain := condition(at.sql, list)
+		if plain && where == "" {
+			f.emptied[lower(name)] = at // whether the rows come back, the run with rows tells
+			continue
+		}
+		f.changes = append(f.changes, change{at: at, text: "deletes rows of " + l.now.name, retires: true})
+		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: "deletes rows of " + l.now.name, excused: f.directives.destructive != ""},
+			countWhere(l, where, plain))
+	}
+	for _, name := range sortedKeys(r.touched.updates) {
+		l := r.live[lower(name)]
+		if l == nil || !list[0].is(at.sql, "update") {
+			continue
+		}
+		f.touchesLive = true
+		var columns []string
+		for _, c := range r.touched.updates[name] {
+			if _, old := l.columns[lower(c)]; old {
+				columns = append(columns, c)
+			}
+		}
+		f.changes = append(f.changes, change{at: at, text: "updates rows of " + l.now.name})
+		if len(columns) > 0 {
+			where, plain := condition(at.sql, list)
+			r.ask(risk{kind: overrules, rule: "migration-overwrites", at: at,
+				message: fmt.Sprintf("overwrites %s of %s", strings.Join(columns, ", "), l.now.name)}, countWhere(l, where, plain))
+		}
+	}
+	if len(r.touched.inserts) > 0 && len(r.touched.creates) == 0 && (list[0].is(at.sql, "insert") || list[0].is(at.sql, "replace")) {
+		name := r.touched.inserts[0]
+		if r.live[lower(name)] != nil {
+			f.touchesLive = true
+			f.changes = append(f.changes, change{at: at, text: "inserts into " + name})
+		}
+	}
+}
+
+// condition is the WHERE clause of DELETE or UPDATE. plain is false when the rows cannot be asked for with it alone.
+func condition(sql string, list []piece) (where string, plain bool) {
+	if list[0].is(sql, "with") {
+		return "", false
+	}
+	depth, from, to := 0, -1, len(sql)
+	for _, p := range list {
+		switch {
+		case p.kind == openToken:
+			depth++
+		case p.kind == closeToken:
+			depth--
+		case depth > 0:
+		case p.is(sql, "where") && from < 0:
+			from = p.to
+		case p.is(sql, "from") && !list[0].is(sql, "delete"), p.is(sql, "order"), p.is(sql, "limit"):
+			return "", false
+		case p.is(sql, "returning"), p.kind == semicolonToken:
+			to = min(to, p.from)
+		}
+	}
+	if from < 0 {
+		return "", true
+	}
+	return strings.TrimSpace(sql[from:to]), true
+}
+
+// countWhere asks how many live rows a condition is true of; "" when it cannot be asked.
+func countWhere(l *liveTable, where string, plain bool) string {
+	if !plain {
+		return ""
+	}
+	sql := "SELECT count(*) FROM " + quoteName(l.origin.name)
+	if where != "" {
+		sql += " WHERE " + where + "\n" // a comment at its end must not swallow what follows
+	}
+	return sql
+}
+
+// ask notes a risk and the question that decides about it.
+func (r *rehearser) ask(x risk, question string) {
+	x.question = -1
+	if question != "" {
+		if x.question = slices.Index(r.out.questions, question); x.question < 0 {
+			x.question = len(r.out.questions)
+			r.out.questions = append(r.out.questions, question)
+		}
+	}
+	r.out.risks = append(r.out.risks, x)
+}
+
+func (r *rehearser) unreadable(m *Migration, err error) {
+	var u *UnfinishedError
+	at := site{file: m, line: 1, column: 1}
+	if errors.As(err, &u) {
+		at.line, at.column = u.Line, u.Column
+	}
+	f := at.finding("migration-unreadable", levelError, "the SQL is not complete: "+err.Error())
+	f.Hint = "close the quote"
+	r.out.findings = append(r.out.findings, f)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,241 @@
+package d1
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// helmMigrations are the migrations of the product in testdata.
+func helmMigrations(t testing.TB) []Migration {
+	t.Helper()
+	names, err := filepath.Glob("../../testdata/helm/migrations/*.sql")
+	if err != nil || len(names) != 16 {
+		t.Fatalf("%d migrations of Helm, want 16: %v", len(names), err)
+	}
+	slices.Sort(names)
+	var out []Migration
+	for _, name := range names {
+		sql, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := filepath.Base(name)
+		out = append(out, Migration{Name: base, Path: "migrations/" + base, SQL: string(sql)})
+	}
+	return out
+}
+
+// shop is a live schema that most cases start from.
+const shop = `
+CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'known')));
+CREATE INDEX customers_name ON customers (name);
+CREATE TABLE bikes (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), serial TEXT UNIQUE, color TEXT);
+CREATE TABLE "order" (id INTEGER PRIMARY KEY AUTOINCREMENT, "group" TEXT, total INTEGER NOT NULL DEFAULT 0);
+CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;
+CREATE TRIGGER bikes_gone AFTER DELETE ON bikes BEGIN UPDATE customers SET status = 'known' WHERE id = OLD.customer_id; END;
+`
+
+func objectsOf(t testing.TB, sql string) []Object {
+	t.Helper()
+	db := open(t)
+	query(t, db, sql)
+	list, err := db.Objects(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestRehearse(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		sql  string
+		// want is "phase" and the changes, then one line per finding: "level rule line message".
+		want string
+	}{
+		{"a new table", "CREATE TABLE gifts (id INTEGER PRIMARY KEY, code TEXT UNIQUE);\nINSERT INTO gifts VALUES (1, 'a');", `
+			expand: creates table gifts`},
+		{"a new column", "ALTER TABLE customers ADD COLUMN points INTEGER NOT NULL DEFAULT 0;", `
+			expand: adds column customers.points`},
+		{"a required column", "ALTER TABLE customers ADD COLUMN points INTEGER NOT NULL;", `
+			expand: adds column customers.points, NOT NULL without a default
+			error migration-mixed 1 m.sql gives the next release something and takes something from the running one, so it can go out neither before nor after the release
+			error migration-data-dependent 1 adds column customers.points, NOT NULL without a default: 7 rows stand in the way`},
+		{"a dropped column", "ALTER TABLE customers DROP COLUMN phone;", `
+			contract: drops column customers.phone
+			notice migration-incompatible 1 drops column customers.phone: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 drops column customers.phone: 7 rows would go`},
+		{"a dropped column, with the reason", "-- shopfleet: destructive because nobody reads it\nALTER TABLE customers DROP COLUMN phone;", `
+			contract: drops column customers.phone
+			notice migration-incompatible 2 drops column customers.phone: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			warning migration-destructive 2 drops column customers.phone: 7 rows would go`},
+		{"a dropped table", "DROP VIEW owners;\nDROP TABLE bikes;", `
+			contract: drops view owners | drops table bikes
+			notice migration-incompatible 1 drops view owners: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-incompatible 2 drops table bikes: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 2 drops table bikes: 7 rows would go`},
+		{"a renamed column", "ALTER TABLE customers RENAME COLUMN phone TO mobile;", `
+			expand: renames column customers.phone to mobile
+			error migration-mixed 1 m.sql gives the next release something and takes something from the running one, so it can go out neither before nor after the release`},
+		{"a renamed table, for a moment", "-- shopfleet: breaking because the shops are closed\nALTER TABLE \"order\" RENAME TO orders;", `
+			expand: renames table order to orders`},
+		{"a rebuild that keeps everything", `PRAGMA defer_foreign_keys = on;
+			DROP VIEW owners;
+			CREATE TABLE copy AS SELECT * FROM customers;
+			DROP TABLE customers;
+			CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'known', 'gone')));
+			INSERT INTO customers SELECT * FROM copy;
+			DROP TABLE copy;
+			CREATE INDEX customers_name ON customers (name);
+			CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;`, `
+			expand: rebuilds table customers | changes CHECK (status in ('new', 'known')) of customers to (status in ('new', 'known', 'gone')) | creates index customers_name
+			notice migration-rewrite 4 rebuilds table customers: 7 rows are written again`},
+		{"a rebuild that forgets the rows", "DROP TABLE \"order\";\nCREATE TABLE \"order\" (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER NOT NULL DEFAULT 0);", `
+			contract: rebuilds table order | rebuilds order without all of its rows
+			notice migration-incompatible 1 rebuilds order without all of its rows: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-rewrite 1 rebuilds table order: 7 rows are written again
+			error migration-destructive 1 rebuilds order without all of its rows: 7 rows would go`},
+		{"a rebuild that forgets a column", "CREATE TABLE n (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER NOT NULL DEFAULT 0);\nINSERT INTO n (id, total) SELECT id, total FROM \"order\";\nDROP TABLE \"order\";\nALTER TABLE n RENAME TO \"order\";", `
+			contract: rebuilds table order | does not carry over the values of order.group
+			notice migration-incompatible 3 does not carry over the values of order.group: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-rewrite 3 rebuilds table order: 7 rows are written again
+			error migration-destructive 3 does not carry over the values of order.group: 7 rows would go`},
+		{"a rebuild that breaks references", "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'known')));\nINSERT INTO n SELECT * FROM customers;\nDROP VIEW owners; DROP TRIGGER bikes_gone;\nDROP TABLE customers;\nALTER TABLE n RENAME TO customers;\nCREATE INDEX customers_name ON customers (name);\nCREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
+			expand: rebuilds table customers | creates index customers_name
+			notice migration-rewrite 4 rebuilds table customers: 7 rows are written again
+			error migration-foreign-key 4 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows stand in the way`},
+		{"a unique index on live rows", "CREATE UNIQUE INDEX customers_email ON customers (email) WHERE email <> '';", `
+			contract: creates index customers_email | wants email of customers to be unique
+			notice migration-incompatible 1 wants email of customers to be unique: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-data-dependent 1 wants email of customers to be unique: 7 rows stand in the way`},
+		{"a unique index on a new column", "ALTER TABLE customers ADD COLUMN slug TEXT;\nCREATE UNIQUE INDEX customers_slug ON customers (slug);", `
+			expand: adds column customers.slug | creates index customers_slug | wants slug of customers to be unique`},
+		{"deleted rows", "DELETE FROM bikes WHERE color IS NULL -- all of them\n;", `
+			contract: deletes rows of bikes
+			notice migration-incompatible 1 deletes rows of bikes: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 deletes rows of bikes: 7 rows would go`},
+		{"all rows deleted", "DELETE FROM bikes;", `
+			contract: deletes rows of bikes
+			notice migration-incompatible 1 deletes rows of bikes: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 deletes rows of bikes: 7 rows would go`},
+		{"a backfill", "ALTER TABLE customers ADD COLUMN slug TEXT;\nUPDATE customers SET slug = lower(name);", `
+			expand: adds column customers.slug | updates rows of customers`},
+		{"overwritten values", "UPDATE customers SET phone = trim(phone) WHERE phone IS NOT NULL;", `
+			expand: updates rows of customers
+			notice migration-overwrites 1 overwrites phone of customers in 7 rows`},
+		{"a narrower check", "DROP VIEW owners;PRAGMA defer_foreign_keys = on;\nCREATE TABLE copy AS SELECT * FROM customers;\nDROP TABLE customers;\nCREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new')));\nINSERT INTO customers SELECT * FROM copy;\nDROP TABLE copy;CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
+			contract: rebuilds table customers | changes CHECK (status in ('new', 'known')) of customers to (status in ('new'))
+			notice migration-incompatible 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-rewrite 3 rebuilds table customers: 7 rows are written again
+			error migration-data-dependent 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): 7 rows stand in the way`},
+		{"a view with less", "DROP VIEW owners;\nCREATE VIEW owners AS SELECT id, name FROM customers;", `
+			contract: makes view owners anew, without serial
+			notice migration-incompatible 1 makes view owners anew, without serial: the release that runs today may use it, so the file is applied after the next release has passed its gate`},
+		{"a denied column", "CREATE TABLE notes (id INTEGER PRIMARY KEY, Tenant_ID TEXT);", `
+			expand: creates table notes
+			error denied-column 1 table notes has a column Tenant_ID`},
+		{"a broken reference", "CREATE TABLE notes (id INTEGER PRIMARY KEY, c REFERENCES nobody (id), d REFERENCES customers (email));", `
+			expand: creates table notes
+			error migration-foreign-key 1 d of notes refers to customers (email), which does not identify its rows
+			error migration-foreign-key 1 c of notes refers to nobody, which does not exist`},
+		{"no semicolon", "CREATE INDEX bikes_color ON bikes (color)\n-- the end", `
+			expand: creates index bikes_color
+			warning migration-no-semicolon 1 the last statement of m.sql has no semicolon`},
+		{"what D1 refuses", "CREATE TABLE a (x);\n\n  BEGIN;\nCOMMIT;", `
+			error migration-failed 3 D1 would refuse m.sql: To execute a transaction, please use the state.storage.transaction()`},
+		{"what fails", "CREATE TABLE a (x);\nALTER TABLE customers\n  DROP COLUMN nope;", `
+			error migration-failed 3 D1 would refuse m.sql: no such column: "nope" at offset 36: SQLITE_ERROR`},
+		{"over a limit", "SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6;", `
+			error migration-over-limit 1 D1 would refuse m.sql: too many terms in compound SELECT: SQLITE_ERROR`},
+		{"an open quote", "CREATE TABLE a (x);\nINSERT INTO a VALUES ('x);", `
+			error migration-unreadable 2 the SQL is not complete: line 2: ' never closes`},
+		{"a typing error in a directive", "-- shopfleet: destructve because\nSELECT 1;", `
+			expand:
+			warning migration-directive 1 shopfleet does not understand "destructve because"`},
+		{"a directive in a string", "INSERT INTO \"order\" (\"group\") VALUES ('-- shopfleet: destructive because x');\nDROP TABLE \"order\";", `
+			contract: inserts into order | drops table order
+			notice migration-incompatible 2 drops table order: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 2 drops table order: 7 rows would go`},
+		{"nothing at all", "-- nothing\n", `
+			expand:`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := Rehearse(t.Context(), Case{
+				Schema: objectsOf(t, shop), Running: true, DenyColumns: []string{"tenant_id"},
+				Pending: []Migration{{Name: "m.sql", Path: "migrations/m.sql", SQL: strings.ReplaceAll(test.sql, "\n\t\t\t", "\n")}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers := make([]int64, len(r.Questions()))
+			live := open(t)
+			query(t, live, shop)
+			for i, q := range r.Questions() {
+				if _, err := live.Query(t.Context(), q); err != nil {
+					t.Errorf("the live database does not understand %q: %v", q, err)
+				}
+				answers[i] = 7
+			}
+			got := describeRehearsal(r, answers)
+			want := strings.TrimSpace(strings.ReplaceAll(test.want, "\n\t\t\t", "\n"))
+			if got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// describeRehearsal writes a rehearsal in the form of the table above.
+func describeRehearsal(r *Rehearsal, answers []int64) string {
+	var lines []string
+	for _, f := range r.Files {
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s: %s", f.Phase, strings.Join(f.Changes, " | "))))
+	}
+	findings := r.Findings(answers, false)
+	for _, f := range findings {
+		message := f.Message
+		if i := strings.Index(message, " or state.storage"); i >= 0 {
+			message = message[:i]
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %d %s", f.Level, f.Rule, f.Line, message))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestRehearseHelm(t *testing.T) {
+	files := helmMigrations(t)
+	r, err := Rehearse(t.Context(), Case{Pending: files, Running: true, DenyColumns: []string{"tenant_id"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := r.Findings(nil, false); len(f) > 0 || len(r.Files) != 16 {
+		t.Errorf("%d files, findings %+v", len(r.Files), f)
+	}
+	all, err := Replay(t.Context(), files)
+	if err != nil || all.Fingerprint() != r.After {
+		t.Errorf("the rehearsal ends at %s, a replay at %s, %v", r.After, all.Fingerprint(), err)
+	}
+	findings, err := Lint(context.Background(), files, []string{"tenant_id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		if f.Level != levelNotice {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+func BenchmarkRehearseHelm(b *testing.B) {
+	files := helmMigrations(b)
+	for b.Loop() {
+		if _, err := Rehearse(b.Context(), Case{Pending: files}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
