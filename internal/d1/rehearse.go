@@ -686,20 +686,16 @@ func (r *rehearser) endOfFile() error {
 			return err
 		}
 	}
-	for _, key := range sortedKeys(f.created) {
-		if r.views[key] == nil && r.live[key] == nil {
-			now, err := r.db.tables(key)
-			if err != nil {
-				return err
+	if len(f.created) > 0 {
+		err := r.db.each("SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY rowid", func(row []any) error {
+			name := row[1].(string)
+			if at, ok := f.created[lower(name)]; ok && r.views[lower(name)] == nil && r.live[lower(name)] == nil {
+				f.changes = append(f.changes, change{at: at, text: fmt.Sprintf("creates %s %s", row[0], name), expands: true})
 			}
-			if len(now) == 0 {
-				continue // renamed, and told under its new name; or gone again
-			}
-			kind := "table"
-			if now[0].view {
-				kind = "view"
-			}
-			f.changes = append(f.changes, change{at: f.created[key], text: "creates " + kind + " " + now[0].name, expands: true})
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	for _, key := range sortedKeys(r.live) {
