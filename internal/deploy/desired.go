@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
@@ -75,14 +74,7 @@ type Desired struct {
 // Builder prepares shops. It builds a bundle once for all shops that share
 // it; its zero value is ready, and it is safe for concurrent use.
 type Builder struct {
-	mu      sync.Mutex
-	bundles map[string]*building
-}
-
-type building struct {
-	done   chan struct{}
-	bundle *wrangler.Bundle
-	err    error
+	bundles shared[*wrangler.Bundle]
 }
 
 // Prepare resolves, admits and bundles a shop's commit. Mistakes in the commit
@@ -248,40 +240,7 @@ func (b *Builder) bundle(ctx context.Context, src Source, config *wrangler.Confi
 	if src.Tree == "" || config.Build.Command != "" {
 		return config.Bundle(ctx, options)
 	}
-	key := src.Tree + "\x00" + config.BuildKey()
-	for {
-		b.mu.Lock()
-		if b.bundles == nil {
-			b.bundles = map[string]*building{}
-		}
-		if other := b.bundles[key]; other != nil {
-			b.mu.Unlock()
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-other.done:
-			}
-			if isContextError(other.err) && ctx.Err() == nil {
-				continue // whoever built it was cancelled, we were not: build it ourselves
-			}
-			return other.bundle, other.err
-		}
-		mine := &building{done: make(chan struct{})}
-		b.bundles[key] = mine
-		b.mu.Unlock()
-		mine.bundle, mine.err = config.Bundle(ctx, options)
-		if isContextError(mine.err) {
-			b.mu.Lock()
-			delete(b.bundles, key)
-			b.mu.Unlock()
-		}
-		close(mine.done)
-		return mine.bundle, mine.err
-	}
-}
-
-func isContextError(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return b.bundles.do(ctx, src.Tree+"\x00"+config.BuildKey(), func() (*wrangler.Bundle, error) { return config.Bundle(ctx, options) })
 }
 
 // mark is the digest of everything that a release consists of, without
