@@ -17,7 +17,7 @@ import (
 // nobody reports.
 func TestFindingsAreDocumented(t *testing.T) {
 	used := map[string]string{}
-	for _, dir := range []string{"fleet", "wrangler", "deploy", "command"} {
+	for _, dir := range []string{"fleet", "wrangler", "d1", "deploy", "command"} {
 		for rule := range rulesIn(t, dir) {
 			used[rule] = dir
 		}
@@ -50,9 +50,9 @@ func TestFindingsAreDocumented(t *testing.T) {
 
 var ruleName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
-// rulesIn collects the rules of a package: what is given to a field Rule, what
-// constants named rule… hold, and what is passed to a function as its
-// parameter rule.
+// rulesIn collects the rules of a package: what is given to a field Rule or
+// rule or a variable rule, what constants named rule… hold, and what is passed
+// to a function as its parameter rule.
 func rulesIn(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -114,12 +114,15 @@ func rulesIn(t *testing.T, dir string) map[string]bool {
 	inspect(func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.KeyValueExpr:
-			if id, ok := n.Key.(*ast.Ident); ok && id.Name == "Rule" {
+			if id, ok := n.Key.(*ast.Ident); ok && strings.EqualFold(id.Name, "rule") {
 				add(n.Value)
 			}
 		case *ast.AssignStmt:
 			for i, left := range n.Lhs {
 				if sel, ok := left.(*ast.SelectorExpr); ok && sel.Sel.Name == "Rule" && i < len(n.Rhs) {
+					add(n.Rhs[i])
+				}
+				if id, ok := left.(*ast.Ident); ok && id.Name == "rule" && i < len(n.Rhs) {
 					add(n.Rhs[i])
 				}
 			}

@@ -24,6 +24,7 @@ type deployFlags struct {
 	secretsFile      string
 	redeploy         bool
 	overwriteOutside bool
+	allowDestructive bool
 	planDigest       string
 	parallel         int
 	main             string
@@ -36,6 +37,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.secretsFile, "secrets-file", "", "`file` of secrets to upload with the version: JSON or dotenv, - for standard input (one shop)")
 	flags.BoolVar(&f.redeploy, "redeploy", false, "upload and release although nothing changed")
 	flags.BoolVar(&f.overwriteOutside, "overwrite-outside", false, "replace a live version that shopfleet did not make")
+	flags.BoolVar(&f.allowDestructive, "allow-destructive", false, "let migrations lose data although their files do not say why")
 	flags.IntVar(&f.parallel, "parallel", 16, "how many shops to work on at once")
 	flags.StringVar(&f.main, "main", "main", "the `branch` that holds fleet.yml and that shops are based on")
 }
@@ -155,7 +157,7 @@ func (d *Door) run(ctx context.Context, args []string, f deployFlags, apply bool
 			continue
 		}
 		src := sources[slug]
-		src.Secrets, src.Redeploy, src.OverwriteOutside = secrets, f.redeploy, f.overwriteOutside
+		src.Secrets, src.Redeploy, src.OverwriteOutside, src.AllowDestructive = secrets, f.redeploy, f.overwriteOutside, f.allowDestructive
 		group.Go(func() error {
 			results[i] = d.one(ctx, src, accounts[src.Shop.Account.ID], &builder, preparing, progress, f, apply)
 			progress.done(results[i])
@@ -365,6 +367,7 @@ func (d *Door) asJSON(asJSON bool, err error) error {
 func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool) (map[string]*deploy.Engine, error) {
 	engines := map[string]*deploy.Engine{}
 	var budgets cloudflare.Budgets
+	var rehearsals deploy.Rehearsals
 	gate := &deploy.Gate{EdgeURL: d.Getenv("SHOPFLEET_EDGE_URL"), Transport: d.Transport, Now: d.Now}
 	for _, slug := range sortedKeys(sources) {
 		account := sources[slug].Shop.Account
@@ -387,7 +390,7 @@ func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool) (map[st
 		if readOnly {
 			client = client.ReadOnly()
 		}
-		engines[account.ID] = &deploy.Engine{CF: client, Gate: gate, Now: d.Now}
+		engines[account.ID] = &deploy.Engine{CF: client, Gate: gate, Rehearsals: &rehearsals, Now: d.Now}
 	}
 	return engines, nil
 }

@@ -56,7 +56,7 @@ func (d *difference) rename(from, to string) {
 	if old := d.live(from); old != "" {
 		delete(d.l.columns, lower(from))
 		d.l.columns[lower(to)] = old
-		d.r.out.Dropped = append(d.r.out.Dropped, Dropped{d.l.origin.name, old})
+		d.r.out.Dropped = append(d.r.out.Dropped, Dropped{Table: d.l.origin.name, Column: old})
 	}
 }
 
@@ -114,7 +114,7 @@ func (d *difference) dropped(was column, full string) {
 		return
 	}
 	delete(d.l.columns, lower(was.name))
-	d.r.out.Dropped = append(d.r.out.Dropped, Dropped{d.l.origin.name, old})
+	d.r.out.Dropped = append(d.r.out.Dropped, Dropped{Table: d.l.origin.name, Column: old})
 	if was.generated {
 		return // its values are made of others
 	}

@@ -66,7 +66,11 @@ type File struct {
 }
 
 // Dropped is a table, or with Column one column of it, under the name that the live database has for it.
-type Dropped struct{ Table, Column string }
+type Dropped struct {
+	Table, Column string
+	// Gone says that nothing in the schema has the name any more, so that code which names it must mean this.
+	Gone bool
+}
 
 // riskKind says what an answer about the live rows means.
 type riskKind int
@@ -311,6 +315,13 @@ func (r *rehearser) run(ctx context.Context) error {
 	r.deniedColumns(before, after)
 	if err := r.withRows(ctx); err != nil {
 		return err
+	}
+	for i, d := range r.out.Dropped {
+		name := d.Column
+		if name == "" {
+			name = d.Table
+		}
+		r.out.Dropped[i].Gone = !after.names(name)
 	}
 	r.conclude()
 	return nil

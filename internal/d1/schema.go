@@ -209,6 +209,13 @@ func (s *Schema) Fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// names says whether a table, view or column has that name.
+func (s *Schema) names(name string) bool {
+	return slices.ContainsFunc(s.tables, func(t *tableInfo) bool {
+		return strings.EqualFold(t.name, name) || t.column(name) != nil
+	})
+}
+
 // Empty says whether there is nothing in the schema.
 func (s *Schema) Empty() bool { return len(s.items) == 0 }
 

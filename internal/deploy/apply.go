@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +29,11 @@ type Outcome struct {
 	// Bookmark is the database's point in time before Migrations were applied.
 	Bookmark   string   `json:"bookmark,omitempty"`
 	Migrations []string `json:"migrations,omitempty"`
+	// MigrationsElsewhere are files of the plan that another run applied meanwhile.
+	MigrationsElsewhere []string `json:"migrations_elsewhere,omitempty"`
+	// SchemaBefore and SchemaAfter are the schema's fingerprints around Migrations.
+	SchemaBefore string `json:"schema_before,omitempty"`
+	SchemaAfter  string `json:"schema_after,omitempty"`
 	// URL is the shop's address.
 	URL  string     `json:"url"`
 	Gate GateResult `json:"gate"`
@@ -166,7 +170,7 @@ func (a *applying) run(ctx context.Context) error {
 			if err := a.bookmark(ctx); err != nil || a.plan.Live != "" {
 				return err
 			}
-			return a.migrate(ctx)
+			return a.migrate(ctx, ActionMigrate)
 		})
 	if err != nil {
 		return err
@@ -175,7 +179,7 @@ func (a *applying) run(ctx context.Context) error {
 		return err
 	}
 	if a.plan.Live != "" {
-		if err := a.migrate(ctx); err != nil {
+		if err := a.migrate(ctx, ActionMigrate); err != nil {
 			return err
 		}
 	}
@@ -189,7 +193,10 @@ func (a *applying) run(ctx context.Context) error {
 	if err := a.triggers(ctx); err != nil {
 		return err
 	}
-	return a.gate(ctx)
+	if err := a.gate(ctx); err != nil {
+		return err
+	}
+	return a.contract(ctx)
 }
 
 // together runs every function to its end, side by side, and returns all their
@@ -234,22 +241,5 @@ func (a *applying) bookmark(ctx context.Context) error {
 		}
 		a.out.Bookmark = b
 		return nil
-	})
-}
-
-// migrate applies the files that the plan names, in its order.
-func (a *applying) migrate(ctx context.Context) error {
-	return a.step(ctx, ActionMigrate, "applying migrations", func(s Step) error {
-		m := &migrations{cf: a.cf, db: a.want.Database, count: a.write, progress: func(n int) {
-			a.tell(Event{Action: ActionMigrate, Text: fmt.Sprintf("applied %d of %d migrations", n, len(s.After))})
-		}}
-		for _, f := range a.want.Migrations {
-			if slices.Contains(s.After, f.Name) {
-				m.files = append(m.files, f)
-			}
-		}
-		applied, err := m.apply(ctx)
-		a.out.Migrations = applied
-		return err
 	})
 }

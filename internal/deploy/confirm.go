@@ -4,22 +4,68 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/kvick/shopfleet/internal/fleet"
 )
 
 // confirm is the deploy of a shop whose release is already what the commit
 // says: nothing is written, but the release is asked whether it is well, so
 // that a run which was cut off before its gate is not taken for a good one.
 func (a *applying) confirm(ctx context.Context) error {
-	var err error
 	a.tell(Event{Action: ActionGate, Text: "unchanged; asking the live release how it is"})
-	a.out.Gate, err = a.e.gateOrDefault().Healthy(ctx, a.want.Shop.Hostname, a.want.Gate, a.want.BuildInfoURL, a.plan.Mark)
-	if err != nil {
-		return fmt.Errorf("asking the live release of %s: %w", a.plan.Shop, err)
+	once := a.want.Gate
+	once.Timeout = 0
+	if err := a.healthy(ctx, once); err != nil {
+		return err
 	}
 	if !a.out.Gate.Passed {
 		return &UnhealthyError{Result: a.out.Gate}
 	}
 	return nil
+}
+
+// healthy asks the live release whether it is the plan's and well; the answer is in the outcome.
+func (a *applying) healthy(ctx context.Context, policy fleet.Gate) (err error) {
+	a.out.Gate, err = a.e.gateOrDefault().Healthy(ctx, a.want.Shop.Hostname, policy, a.want.BuildInfoURL, a.plan.Mark)
+	if err != nil {
+		return fmt.Errorf("asking the live release of %s: %w", a.plan.Shop, err)
+	}
+	return nil
+}
+
+// contract applies the files that waited for the release to be good, and asks it once more: what it does not need any
+// more is gone now.
+func (a *applying) contract(ctx context.Context) error {
+	if !a.plan.Has(ActionContract) {
+		return nil
+	}
+	if err := a.migrate(ctx, ActionContract); err != nil {
+		return err
+	}
+	a.tell(Event{Action: ActionGate, Text: "asking the release how it is without what was dropped"})
+	if err := a.healthy(ctx, a.want.Gate); err != nil {
+		return err
+	}
+	if !a.out.Gate.Passed {
+		return &ContractError{Result: a.out.Gate, Bookmark: a.out.Bookmark, Shop: a.plan.Shop}
+	}
+	return nil
+}
+
+// ContractError says that a release passed its gate, and no longer does since migrations took something away. Nothing is
+// put back by itself: data may have been written since.
+type ContractError struct {
+	Result         GateResult
+	Shop, Bookmark string
+}
+
+func (e *ContractError) Error() string {
+	return "the release does not pass its gate any more since migrations took something away: " + e.Result.URL + ": " + e.Result.Reason
+}
+
+// Hint says what can be done.
+func (e *ContractError) Hint() string {
+	return "shopfleet d1 restore " + e.Shop + " --to " + e.Bookmark + " shows what going back would lose"
 }
 
 // UnhealthyError says that what is live is what the commit says, and does not
@@ -38,6 +84,16 @@ func (e *UnhealthyError) Hint() string {
 // gate checks the release and restores the known good version when it fails.
 func (a *applying) gate(ctx context.Context) error {
 	return a.step(ctx, ActionGate, "checking the release", func(s Step) error {
+		if a.gateBytes() == nil && a.plan.Has(ActionContract) {
+			// The release is the plan's already: what waited for it may follow if it is well.
+			if err := a.healthy(ctx, a.want.Gate); err != nil {
+				return err
+			}
+			if !a.out.Gate.Passed {
+				return &UnhealthyError{Result: a.out.Gate}
+			}
+			return nil
+		}
 		res, err := a.e.gateOrDefault().Check(ctx, s.Target, a.want.Gate, a.want.BuildInfoURL, a.gateBytes())
 		a.out.Gate = res
 		if err != nil {

@@ -17,10 +17,15 @@
 //
 //  1. bookmark of the database (the way back), static assets, workers.dev
 //  2. upload of the version; it takes no traffic
-//  3. migrations, each file atomic with its row in the ledger
+//  3. migrations that expand the schema, each file atomic with its row in the ledger
 //  4. release: the version takes 100 % of the traffic
 //  5. script settings, crons, hostnames
 //  6. gate: the release is asked over its own hostname what it is
+//  7. migrations that contract the schema: what they take away the release
+//     before may have used, so they wait until this one is known to be good
+//
+// What a migration does is not read from its text: Observe runs the pending
+// files on a real SQLite that has the shop's own schema (package d1).
 //
 // A Worker that does not exist yet, and one whose Durable Object migrations
 // are pending, cannot take a version without releasing it; there step 2 is
@@ -137,7 +142,7 @@ const (
 	ActionBookmark  Action = "bookmark"        // note the database's point in time before it changes
 	ActionAssets    Action = "assets"          // upload static assets that the account does not have
 	ActionUpload    Action = "upload"          // upload a version that takes no traffic
-	ActionMigrate   Action = "migrate"         // apply pending migrations
+	ActionMigrate   Action = "migrate"         // apply pending migrations that the running release does not notice
 	ActionRelease   Action = "release"         // give the uploaded version all traffic
 	ActionPut       Action = "put"             // upload and release in one call
 	ActionSettings  Action = "script-settings" // settings that are not part of a version
@@ -147,6 +152,7 @@ const (
 	ActionDetach    Action = "detach-hostname" // a custom domain that the config no longer has
 	ActionRoutes    Action = "routes"          // zone routes of this Worker
 	ActionGate      Action = "gate"            // check the release, restore the known good one when it fails
+	ActionContract  Action = "contract"        // apply pending migrations that take away what the release before used
 )
 
 // Step is one change in a plan, as data: it holds every id that Apply needs,
@@ -182,6 +188,8 @@ func (s Step) String() string {
 		return "upload a version of " + s.Target + " (takes no traffic)"
 	case ActionMigrate:
 		return fmt.Sprintf("migrate %s: %s", s.Target, list(s.After))
+	case ActionContract:
+		return fmt.Sprintf("migrate %s, after the gate: %s", s.Target, list(s.After))
 	case ActionRelease:
 		return fmt.Sprintf("release the version on %s in place of %s", s.Target, list(s.Before))
 	case ActionPut:
@@ -219,9 +227,25 @@ type Plan struct {
 	// when the world is no longer there.
 	Basis string `json:"basis"`
 	// Live is the version that takes the traffic now; "" when there is none.
-	Live     string    `json:"live,omitempty"`
-	Steps    []Step    `json:"steps"`
-	Findings []Finding `json:"findings,omitempty"`
+	Live  string `json:"live,omitempty"`
+	Steps []Step `json:"steps"`
+	// Migrations are the pending files, in the order in which they are applied.
+	Migrations []MigrationPlan `json:"migrations,omitempty"`
+	// Schema is the fingerprint of the schema now, SchemaAfter that with all pending files applied.
+	Schema      string    `json:"schema,omitempty"`
+	SchemaAfter string    `json:"schema_after,omitempty"`
+	Findings    []Finding `json:"findings,omitempty"`
+}
+
+// MigrationPlan is what one pending file does.
+type MigrationPlan struct {
+	File string `json:"file"`
+	// Phase is "expand" for a file that is applied before the release, "contract" for one that waits for the gate.
+	Phase string `json:"phase"`
+	// Changes are what it does, one line each.
+	Changes []string `json:"changes,omitempty"`
+	// Reason is why its author says that data may be lost.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Digest identifies the plan: equal plans have equal digests, on every machine.

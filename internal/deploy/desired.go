@@ -41,6 +41,8 @@ type Source struct {
 	Redeploy bool
 	// OverwriteOutside replaces a live version that shopfleet did not make.
 	OverwriteOutside bool
+	// AllowDestructive lets migrations lose data that do not say why they may.
+	AllowDestructive bool
 
 	// What build_info.json says of the deploy itself.
 	BuiltAt time.Time
@@ -64,11 +66,13 @@ type Desired struct {
 	// Database is the config's entry for the shop's own D1; zero without one.
 	Database         wrangler.D1Database
 	Migrations       []wrangler.Migration
+	DenyColumns      []string // that no table may have
 	RequiredSecrets  []string
 	Secrets          map[string]wrangler.Secret
 	Findings         Findings
 	Redeploy         bool
 	OverwriteOutside bool
+	AllowDestructive bool
 }
 
 // Builder prepares shops. It builds a bundle once for all shops that share
@@ -118,6 +122,7 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		Shop: src.Shop, Commit: src.Commit, Main: src.Main, Config: config,
 		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate,
 		Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
+		AllowDestructive: src.AllowDestructive, DenyColumns: src.Policy.Migrations.DenyColumns,
 	}
 	want.warn(config.Warnings)
 	want.RequiredSecrets = union(src.Policy.Secrets.Required, config.RequiredSecrets)

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/kvick/shopfleet/internal/d1"
 	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
@@ -27,14 +28,9 @@ func Diff(want *Desired, have *State) *Plan {
 	findings = append(findings, admitLive(want, have)...)
 	findings = append(findings, outside(want, have)...)
 
-	pending := pendingMigrations(want.Migrations, have.Ledger)
-	if len(pending) > 0 {
-		db := Step{Target: want.Database.DatabaseName, ID: want.Database.DatabaseID}
-		bookmark, migrate := db, db
-		bookmark.Action, migrate.Action = ActionBookmark, ActionMigrate
-		migrate.After = pending
-		p.Steps = append(p.Steps, bookmark, migrate)
-	}
+	findings = append(findings, migrationFindings(want, have)...)
+
+	p.Steps = append(p.Steps, migrationSteps(want, have, p)...)
 	p.Steps = append(p.Steps, versionSteps(want, have)...)
 	p.Steps = append(p.Steps, triggerSteps(want, have)...)
 	if len(p.Steps) > 0 {
@@ -48,30 +44,44 @@ func Diff(want *Desired, have *State) *Plan {
 // sortSteps puts the steps in the order of Apply (see the package doc).
 func sortSteps(steps []Step, put bool) {
 	order := []Action{ActionBookmark, ActionAssets, ActionSubdomain, ActionUpload, ActionMigrate, ActionRelease,
-		ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate}
+		ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate, ActionContract}
 	if put {
 		order = []Action{ActionBookmark, ActionAssets, ActionMigrate, ActionPut, ActionSubdomain,
-			ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate}
+			ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate, ActionContract}
 	}
 	sort.SliceStable(steps, func(i, j int) bool {
 		return slices.Index(order, steps[i].Action) < slices.Index(order, steps[j].Action)
 	})
 }
 
-// pendingMigrations keeps the order of the files; names that the ledger has and
-// the tree has not are left alone, as wrangler leaves them (wire.md §7.2).
-func pendingMigrations(files []wrangler.Migration, ledger []string) []string {
-	applied := make(map[string]bool, len(ledger))
-	for _, name := range ledger {
-		applied[name] = true
+// migrationSteps put the pending files before the release or behind the gate, and describe them in the plan.
+func migrationSteps(want *Desired, have *State, p *Plan) []Step {
+	r := have.Rehearsal
+	if r == nil {
+		return nil
 	}
-	var out []string
-	for _, f := range files {
-		if !applied[f.Name] {
-			out = append(out, f.Name)
+	p.Schema, p.SchemaAfter = r.Before, r.After
+	var expand, contract []string
+	for _, f := range r.Files {
+		p.Migrations = append(p.Migrations, MigrationPlan{File: f.Name, Phase: string(f.Phase), Changes: f.Changes, Reason: f.Reason})
+		if f.Phase == d1.Contract {
+			contract = append(contract, f.Name)
+		} else {
+			expand = append(expand, f.Name)
 		}
 	}
-	return out
+	db := Step{Target: want.Database.DatabaseName, ID: want.Database.DatabaseID}
+	steps := []Step{db}
+	steps[0].Action = ActionBookmark
+	if len(expand) > 0 {
+		db.Action, db.After = ActionMigrate, expand
+		steps = append(steps, db)
+	}
+	if len(contract) > 0 {
+		db.Action, db.After = ActionContract, contract
+		steps = append(steps, db)
+	}
+	return steps
 }
 
 // versionSteps are the steps that put code, bindings and assets in place.

@@ -65,12 +65,11 @@ func (g *Gate) Check(ctx context.Context, hostname string, policy fleet.Gate, bu
 	}, len(want) == 0)
 }
 
-// Healthy asks once whether the live release of a hostname carries the mark
-// and answers its health path: the check of a deploy that changes nothing.
+// Healthy polls until the live release of a hostname carries the mark and
+// answers its health path, or policy.Timeout is over; with none it asks once.
+// It is the check where no version went out.
 func (g *Gate) Healthy(ctx context.Context, hostname string, policy fleet.Gate, buildInfoURL, mark string) (GateResult, error) {
-	once := policy
-	once.Timeout = 0
-	return g.poll(ctx, once, func(ctx context.Context) (string, error) {
+	return g.poll(ctx, policy, func(ctx context.Context) (string, error) {
 		if buildInfoURL != "" {
 			at, body, _, err := g.get(ctx, hostname, buildInfoURL)
 			if err != nil {

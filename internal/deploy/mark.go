@@ -9,7 +9,9 @@ import (
 // A release is recognised by the message of its deployment, which shopfleet
 // writes and reads back:
 //
-//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> commit=<sha>
+//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> commit=<sha> bookmark=<bookmark>
+//
+// The bookmark is there when the deploy migrated the database: the state before it.
 //
 // Cloudflare keeps the first 1,000 bytes of "workers/message" and 100 of
 // "workers/tag" (contracts/cloudflare/openapi.trimmed.json,
@@ -29,11 +31,16 @@ type memo struct {
 	required string // digest of the required secrets that were proven
 	reach    string // digest of the workers.dev state that was set before the release; "-" when it came after
 	commit   string
+	bookmark string // of the database before the deploy migrated it; "" when it did not
 }
 
 // String is the text of the annotation "workers/message" of a release.
 func (m memo) String() string {
-	return "shopfleet content=" + m.mark + " secrets=" + m.required + " reach=" + m.reach + " commit=" + m.commit
+	s := "shopfleet content=" + m.mark + " secrets=" + m.required + " reach=" + m.reach + " commit=" + m.commit
+	if m.bookmark != "" {
+		s += " bookmark=" + m.bookmark
+	}
+	return s
 }
 
 // parseMemo is the inverse of String; ok is false for any other text, also for
@@ -48,7 +55,7 @@ func parseMemo(s string) (m memo, ok bool) {
 		k, v, _ := strings.Cut(f, "=")
 		values[k] = v
 	}
-	m = memo{values["content"], values["secrets"], values["reach"], values["commit"]}
+	m = memo{values["content"], values["secrets"], values["reach"], values["commit"], values["bookmark"]}
 	return m, m.String() == s && isMark(m.mark)
 }
 

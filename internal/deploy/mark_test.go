@@ -7,7 +7,8 @@ import (
 
 func FuzzMemo(f *testing.F) {
 	mark := markOf([]byte("x"))
-	f.Add(memo{mark, listDigest(nil), "-", "abc"}.String())
+	f.Add(memo{mark, listDigest(nil), "-", "abc", ""}.String())
+	f.Add(memo{mark, listDigest(nil), "-", "abc", "00000001-00000000-00004f1b-93695ef27bef303fac44de75060cda7c"}.String())
 	f.Add("shopfleet content=" + mark)
 	f.Add("Rollback")
 	f.Add("shopfleet content=sf-zz secrets= reach= commit=")
@@ -23,13 +24,15 @@ func FuzzMemo(f *testing.F) {
 }
 
 func TestMemo(t *testing.T) {
-	m := memo{markOf([]byte("a"), []byte("b")), listDigest([]string{"B", "A"}), notRecorded, strings.Repeat("0", 40)}
-	got, ok := parseMemo(m.String())
-	if !ok || got != m {
-		t.Errorf("parsed %+v, %t; want %+v", got, ok, m)
-	}
-	if len(m.String()) > 1000 || len(m.mark) > 100 {
-		t.Errorf("message of %d and mark of %d bytes do not fit Cloudflare's 1,000 and 100", len(m.String()), len(m.mark))
+	for _, bookmark := range []string{"", "00000001-00000000-00004f1b-93695ef27bef303fac44de75060cda7c"} {
+		m := memo{markOf([]byte("a"), []byte("b")), listDigest([]string{"B", "A"}), notRecorded, strings.Repeat("0", 40), bookmark}
+		got, ok := parseMemo(m.String())
+		if !ok || got != m {
+			t.Errorf("parsed %+v, %t; want %+v", got, ok, m)
+		}
+		if len(m.String()) > 1000 || len(m.mark) > 100 {
+			t.Errorf("message of %d and mark of %d bytes do not fit Cloudflare's 1,000 and 100", len(m.String()), len(m.mark))
+		}
 	}
 	if markOf([]byte("ab"), []byte("c")) == markOf([]byte("a"), []byte("bc")) {
 		t.Error("parts that only join to the same text have one mark")

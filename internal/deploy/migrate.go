@@ -17,30 +17,22 @@ import (
 // batch well below that is accepted whatever the limit is counted over.
 const maxBatch = 90_000
 
-// migrations applies files to one database. The ledger is wrangler's own
-// table, written the way wrangler writes it, so that both can be used in turn
-// (wire.md §7.2).
+// migrations applies files to one database.
 type migrations struct {
 	cf       *cloudflare.Client
 	db       wrangler.D1Database
 	files    []wrangler.Migration // those the plan named, in order
-	count    func()               // called before each call that writes
+	shown    func(wrangler.Migration) string
+	count    func() // called before each call that writes
 	progress func(applied int)
 }
 
-// ledgerTable creates wrangler's ledger with wrangler's own columns.
-func ledgerTable(table string) string {
-	return "CREATE TABLE IF NOT EXISTS " + quoteName(table) + "(\n" +
-		"\t\tid         INTEGER PRIMARY KEY AUTOINCREMENT,\n" +
-		"\t\tname       TEXT UNIQUE,\n" +
-		"\t\tapplied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL\n);"
+// migrated is what became of the files.
+type migrated struct {
+	applied   []string // by this run
+	elsewhere []string // by another run in the meantime
+	after     Database // what the database says of itself afterwards
 }
-
-func ledgerRow(table, file string) string {
-	return "INSERT INTO " + quoteName(table) + " (name)\nvalues ('" + strings.ReplaceAll(file, "'", "''") + "');"
-}
-
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // batch is one atomic call: the SQL of some files, each followed by its row in
 // the ledger. D1 carries out a call whole or not at all.
@@ -49,26 +41,30 @@ type batch struct {
 	sql   string
 }
 
-// batches groups files into calls in their order. The first batch also makes
-// the ledger. A file whose last statement lacks its semicolon gets one: with
+// batches groups files into calls in their order, or gives each its own. The
+// first batch also makes the ledger, and every one ends with a look at the
+// database. A file whose last statement lacks its semicolon gets one: with
 // wrangler it would swallow the ledger's INSERT (wire.md §7.2).
-func batches(table string, files []wrangler.Migration) ([]batch, error) {
+func batches(table string, files []wrangler.Migration, single bool) ([]batch, error) {
 	var out []batch
 	for i, f := range files {
 		sql, err := terminated(f)
 		if err != nil {
 			return nil, err
 		}
-		sql += "\n" + ledgerRow(table, f.Name)
+		sql += "\n" + ledgerRows(table, f)
 		if i == 0 {
-			sql = ledgerTable(table) + "\n" + sql
+			sql = ledgerTables(table) + "\n" + sql
 		}
-		if last := len(out) - 1; last >= 0 && len(out[last].sql)+1+len(sql) <= maxBatch {
+		if last := len(out) - 1; last >= 0 && !single && len(out[last].sql)+1+len(sql) <= maxBatch {
 			out[last].files = append(out[last].files, f)
 			out[last].sql += "\n" + sql
 			continue
 		}
 		out = append(out, batch{files: []wrangler.Migration{f}, sql: sql})
+	}
+	for i := range out {
+		out[i].sql += "\n" + databaseQuery(table) + ";"
 	}
 	return out, nil
 }
@@ -76,10 +72,8 @@ func batches(table string, files []wrangler.Migration) ([]batch, error) {
 // terminated is a file's SQL ending in a complete statement.
 func terminated(f wrangler.Migration) (string, error) {
 	statements, err := d1.Split(f.SQL)
-	var unfinished *d1.UnfinishedError
-	if errors.As(err, &unfinished) {
-		return "", Findings{{Rule: "migration-unreadable", Level: LevelError, File: f.Path, Line: unfinished.Line, Column: unfinished.Column,
-			Message: "the SQL is not complete: " + err.Error(), Source: lineOf(f.SQL, unfinished.Line), Hint: "close the quote"}}
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", f.Name, err) // the rehearsal has refused it
 	}
 	sql := strings.TrimPrefix(f.SQL, "\ufeff")
 	if n := len(statements); n > 0 && !statements[n-1].Complete {
@@ -89,127 +83,83 @@ func terminated(f wrangler.Migration) (string, error) {
 	return sql, nil
 }
 
-// apply brings the ledger to hold every file. It returns the names that this
-// call applied; with an error those are the files that did get applied.
-func (m *migrations) apply(ctx context.Context) ([]string, error) {
-	var applied []string
-	remaining := m.files
+// apply brings the ledger to hold every file. With an error migrated says how
+// far it came: a database is always at "these files are applied, and its
+// ledger says so".
+func (m *migrations) apply(ctx context.Context) (done migrated, err error) {
+	remaining, single, looked := m.files, false, false
 	// Each round applies at least one file or fails, except after an unknown
 	// outcome, which is looked up in the ledger and repeated at most twice.
 	for doubts := 0; len(remaining) > 0; {
-		groups, err := batches(m.db.MigrationsTable, remaining)
+		groups, err := batches(m.db.MigrationsTable, remaining, single)
 		if err != nil {
-			return applied, err
+			return done, err
 		}
 		next := groups[0]
 		m.count()
-		_, err = m.cf.D1Exec(ctx, m.db.DatabaseID, next.sql)
+		results, err := m.cf.D1Exec(ctx, m.db.DatabaseID, next.sql)
 		switch {
 		case err == nil:
-			applied = append(applied, names(next.files)...)
+			done.applied = append(done.applied, names(next.files)...)
 			remaining = remaining[len(next.files):]
-			m.progress(len(applied))
+			done.after, err = decodeDatabase(results[len(results)-1])
+			looked = err == nil
+			m.progress(len(done.applied))
 			continue
 		case ctx.Err() != nil:
-			return applied, fmt.Errorf("applying %s: %w", strings.Join(names(next.files), ", "), err)
+			return done, fmt.Errorf("applying %s: %w", strings.Join(names(next.files), ", "), err)
 		}
 		// Something went wrong; only the ledger knows how far it got. It also
 		// knows what another run did in the meantime: a duplicate name is refused
 		// by the table itself.
-		ledger, lookErr := ledger(ctx, m.cf, m.db)
+		now, lookErr := lookAtDatabase(ctx, m.cf, m.db)
 		if lookErr != nil {
-			return applied, fmt.Errorf("applying %s: %w", strings.Join(names(next.files), ", "), errors.Join(err, lookErr))
+			return done, fmt.Errorf("applying %s: %w", strings.Join(names(next.files), ", "), errors.Join(err, lookErr))
 		}
+		done.after, looked = now, true
 		before := len(remaining)
 		unknown := errors.Is(err, cloudflare.ErrUnknownOutcome)
 		remaining = slices.DeleteFunc(slices.Clone(remaining), func(f wrangler.Migration) bool {
-			done := slices.Contains(ledger, f.Name)
-			if done && unknown {
-				applied = append(applied, f.Name)
+			is := slices.Contains(now.Ledger, f.Name)
+			// What is there after an answer that was lost is ours, as far as anybody can tell.
+			if is && unknown && slices.ContainsFunc(next.files, func(n wrangler.Migration) bool { return n.Name == f.Name }) {
+				done.applied = append(done.applied, f.Name)
+			} else if is {
+				done.elsewhere = append(done.elsewhere, f.Name)
 			}
-			return done
+			return is
 		})
 		switch {
 		case len(remaining) < before:
-			m.progress(len(applied))
+			m.progress(len(done.applied))
 		case unknown && doubts < 2:
 			doubts++
 		case unknown:
-			return applied, fmt.Errorf("applying %s: %w", strings.Join(names(next.files), ", "), err)
+			return done, fmt.Errorf("applying %s: %w", strings.Join(names(next.files), ", "), err)
+		case len(next.files) > 1:
+			single = true // one by one it shows which of them D1 refuses; those before it are fine
 		default:
-			return applied, m.blame(ctx, next.files, err)
+			return done, m.refused(next.files[0], err)
 		}
 	}
-	return applied, nil
+	if !looked {
+		done.after, err = lookAtDatabase(ctx, m.cf, m.db)
+	}
+	return done, err
 }
 
-// blame finds out which file of a refused batch is the wrong one, by running
-// them on a copy of the database's schema. Nothing of the batch was applied.
-func (m *migrations) blame(ctx context.Context, files []wrangler.Migration, refusal error) error {
-	f := Finding{
-		Rule: "migration-failed", Level: LevelError,
-		Message: "D1 refused " + strings.Join(names(files), ", ") + ": " + refusalText(refusal),
-		Hint:    "mend the file and run the same command again; nothing of this batch was applied",
+// refused is the finding for a file that D1 refuses although the rehearsal
+// did not mind: its rows, or another hand, are why.
+func (m *migrations) refused(f wrangler.Migration, refusal error) error {
+	var api *cloudflare.Error
+	if !errors.As(refusal, &api) || api.Code != 7500 && api.Statement == 0 {
+		return fmt.Errorf("applying %s: %w", f.Name, refusal)
 	}
-	at := files[0]
-	if len(files) > 1 {
-		if wrong, place, ok := m.rehearse(ctx, files); ok {
-			at = wrong
-			f.Line, f.Column, f.Source = place.line, place.column, place.source
-			f.Message = "D1 refused " + at.Name + ": " + refusalText(refusal)
-		}
-	} else if _, place, ok := m.rehearse(ctx, files); ok {
-		f.Line, f.Column, f.Source = place.line, place.column, place.source
-	}
-	f.File = at.Path
-	return Findings{f}
-}
-
-type place struct {
-	line, column int
-	source       string
-}
-
-// rehearse runs the files on an empty copy of the schema and says where the
-// first of them fails; ok is false when the copy accepts them all (a failure
-// that depends on the rows, for example).
-func (m *migrations) rehearse(ctx context.Context, files []wrangler.Migration) (wrangler.Migration, place, bool) {
-	schema, err := liveSchema(ctx, m.cf, m.db.DatabaseID)
-	if err != nil {
-		return wrangler.Migration{}, place{}, false
-	}
-	db, err := d1.Open("")
-	if err != nil {
-		return wrangler.Migration{}, place{}, false
-	}
-	defer db.Close()
-	for _, sql := range schema {
-		// A virtual table makes its own shadow tables, which the catalogue lists too.
-		if _, err := db.Query(ctx, sql); err != nil && !strings.Contains(err.Error(), "already exists") {
-			return wrangler.Migration{}, place{}, false
-		}
-	}
-	for _, f := range files {
-		statements, err := d1.Split(f.SQL)
-		for _, s := range statements {
-			if _, err := db.Query(ctx, s.SQL); err != nil {
-				return f, place{line: s.Line, column: s.Column, source: lineOf(f.SQL, s.Line)}, true
-			}
-		}
-		if err != nil {
-			return f, place{line: 1, column: 1}, true
-		}
-	}
-	return wrangler.Migration{}, place{}, false
-}
-
-// lineOf is line number n (1-based) of a text, without its end.
-func lineOf(text string, n int) string {
-	lines := strings.SplitN(text, "\n", n+1)
-	if n < 1 || n > len(lines) {
-		return ""
-	}
-	return strings.TrimSuffix(lines[n-1], "\r")
+	return Findings{{
+		Rule: "migration-failed", Level: LevelError, File: m.shown(f),
+		Message: "D1 refused " + f.Name + ": " + refusalText(refusal),
+		Hint:    "the rows of this shop do not fit it: mend the file, or the rows in a file before it, and run the same command again; nothing of this file was applied",
+	}}
 }
 
 // refusalText is what Cloudflare said, without our own words around it.
@@ -229,42 +179,70 @@ func names(files []wrangler.Migration) []string {
 	return out
 }
 
-// ledger reads which migrations a database says are applied, in order. A
-// database without the table has applied none.
-func ledger(ctx context.Context, cf *cloudflare.Client, db wrangler.D1Database) ([]string, error) {
-	rows, err := cf.D1Read(ctx, db.DatabaseID, "SELECT name FROM "+quoteName(db.MigrationsTable)+" ORDER BY id")
-	if err != nil {
-		if strings.Contains(refusalText(err), "no such table: "+db.MigrationsTable) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("reading the migration ledger of %s: %w", db.DatabaseName, err)
-	}
-	var list []struct{ Name string }
-	if err := rows.Decode(&list); err != nil {
-		return nil, fmt.Errorf("reading the migration ledger of %s: %w", db.DatabaseName, err)
-	}
-	out := make([]string, len(list))
-	for i, r := range list {
-		out[i] = r.Name
-	}
-	return out, nil
+// SchemaError says that a database is not what the rehearsal of its migrations
+// came to: something else changed it meanwhile. The migrations are applied.
+type SchemaError struct {
+	Database    string
+	Differences []string
 }
 
-// liveSchema reads the statements that made a database's tables, indexes,
-// views and triggers, in an order in which they can be run again.
-func liveSchema(ctx context.Context, cf *cloudflare.Client, database string) ([]string, error) {
-	rows, err := cf.D1Read(ctx, database, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_cf_%'"+
-		" ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid")
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("after the migrations the schema of %s is not what they made of its copy: %s", e.Database, strings.Join(e.Differences, "; "))
+}
+
+// Hint says what to do.
+func (e *SchemaError) Hint() string {
+	return "find out who changed the schema at the same time, then run shopfleet plan: it names what differs"
+}
+
+// migrate applies the files that the plan's step names, in its order, and
+// compares the schema with the rehearsal's.
+func (a *applying) migrate(ctx context.Context, action Action) error {
+	return a.step(ctx, action, "applying migrations", func(s Step) error {
+		m := &migrations{cf: a.cf, db: a.want.Database, shown: a.want.shown, count: a.write, progress: func(n int) {
+			a.tell(Event{Action: action, Text: fmt.Sprintf("applied %d of %d migrations", n, len(s.After))})
+		}}
+		for _, name := range s.After {
+			for _, f := range a.want.Migrations {
+				if f.Name == name {
+					m.files = append(m.files, f)
+				}
+			}
+		}
+		done, err := m.apply(ctx)
+		a.out.Migrations = append(a.out.Migrations, done.applied...)
+		a.out.MigrationsElsewhere = append(a.out.MigrationsElsewhere, done.elsewhere...)
+		if err != nil {
+			return err
+		}
+		return a.verify(ctx, s, done.after)
+	})
+}
+
+// verify holds the database after a step against what the rehearsal came to.
+func (a *applying) verify(ctx context.Context, s Step, after Database) error {
+	live, err := a.e.rehearsals().schema(ctx, a.want.Database, after.Objects)
 	if err != nil {
-		return nil, fmt.Errorf("reading the schema: %w", err)
+		return fmt.Errorf("reading the schema after the migrations: %w", err)
 	}
-	var list []struct{ SQL string }
-	if err := rows.Decode(&list); err != nil {
-		return nil, fmt.Errorf("reading the schema: %w", err)
+	a.out.SchemaBefore, a.out.SchemaAfter = a.have.Rehearsal.Before, live.Fingerprint()
+	want := a.have.Rehearsal.After
+	if s.Action == ActionMigrate && a.plan.Has(ActionContract) {
+		// Half of the files: their own rehearsal is the measure.
+		c := d1.Case{Schema: a.have.Database.Objects, LeaveOut: ledgers(a.want.Database)}
+		for _, f := range a.want.files() {
+			if slices.Contains(s.After, f.Name) {
+				c.Pending = append(c.Pending, f)
+			}
+		}
+		half, err := a.e.rehearsals().run(ctx, c)
+		if err != nil {
+			return err
+		}
+		want = half.After
 	}
-	out := make([]string, len(list))
-	for i, r := range list {
-		out[i] = r.SQL
+	if want != live.Fingerprint() {
+		return &SchemaError{Database: s.Target, Differences: []string{"fingerprint " + live.Fingerprint() + ", expected " + want}}
 	}
-	return out, nil
+	return nil
 }

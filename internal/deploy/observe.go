@@ -22,8 +22,10 @@ import (
 type Engine struct {
 	CF   *cloudflare.Client
 	Gate *Gate
-	Now  func() time.Time // nil is time.Now
-	Log  *slog.Logger     // nil discards
+	// Rehearsals is shared by the engines of a fleet; nil is one of its own.
+	Rehearsals *Rehearsals
+	Now        func() time.Time // nil is time.Now
+	Log        *slog.Logger     // nil discards
 
 	mu    sync.Mutex
 	lists *lists
@@ -54,13 +56,15 @@ func (e *Engine) now() time.Time {
 // Observe reads what a plan for the shop depends on. It only reads. The reads
 // go out side by side; a second round follows only where the first showed
 // something that must be looked at: a release that shopfleet did not make, a
-// hostname that is to be attached, zone routes, or secrets whose presence the
-// live release does not prove.
+// hostname that is to be attached, zone routes, secrets whose presence the live
+// release does not prove, or a database that shopfleet has not migrated yet.
+// Pending migrations are then rehearsed, which may ask the live rows something.
 func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	have := &State{At: e.now()}
 	var account *lists
 	var deployments []cloudflare.Deployment
 	worker := want.Config.Name
+	known := want.Database.DatabaseID == "" || len(want.Migrations) == 0 // the database needs no second look
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		account, err = e.account(gctx)
@@ -77,8 +81,9 @@ func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	})
 	if want.Database.DatabaseID != "" && len(want.Migrations) > 0 {
 		group.Go(func() (err error) {
-			have.Ledger, err = ledger(gctx, e.CF, want.Database)
+			have.Database, known, err = readDatabase(gctx, e.CF, want.Database)
 			// A database that does not exist is a finding of Diff, which names the id and its place.
+			known = known || errors.Is(err, cloudflare.ErrNotFound)
 			return notFoundIsEmpty(err, "")
 		})
 	}
@@ -87,7 +92,10 @@ func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	}
 	account.fill(want, have)
 	live(deployments, &have.Live)
-	return have, e.lookCloser(ctx, want, have)
+	if err := e.lookCloser(ctx, want, have, known); err != nil {
+		return nil, err
+	}
+	return have, e.rehearse(ctx, want, have)
 }
 
 // account returns the account-wide lists, reading them once in staleAfter: what
@@ -259,9 +267,15 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 }
 
 // lookCloser is the second round of Observe.
-func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State) error {
+func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, databaseKnown bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	worker := want.Config.Name
+	if !databaseKnown {
+		group.Go(func() (err error) {
+			have.Database, err = exploreDatabase(ctx, e.CF, want.Database)
+			return err
+		})
+	}
 	if have.Worker != nil && have.Live.Version != "" && have.Live.Mark == "" {
 		group.Go(func() error {
 			v, err := e.CF.Version(ctx, worker, have.Live.Version)

@@ -37,7 +37,7 @@ func (a *applying) message() string {
 	if a.plan.Has(ActionPut) {
 		reach = notRecorded
 	}
-	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, a.plan.Commit}.String()
+	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, a.plan.Commit, a.out.Bookmark}.String()
 }
 
 // upload makes a version that takes no traffic. When the answer is lost, the

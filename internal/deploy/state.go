@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"sort"
 	"time"
+
+	"github.com/kvick/shopfleet/internal/d1"
 )
 
 // State is what a Cloudflare account says about one shop, read in one go. It
@@ -32,8 +34,14 @@ type State struct {
 	Databases  map[string]string
 	Namespaces map[string]string
 	Buckets    map[string]bool
-	// Ledger is the names of the migrations that the database says are applied, in order.
-	Ledger []string
+	// Database is the shop's D1; zero when it has no migrations.
+	Database Database
+	// Drift says how the schema differs from what the applied migrations make; nil when it does not.
+	Drift []string
+	// Rehearsal is what the pending migrations did to a copy of the schema, Answers what the live rows say to its
+	// questions. Nil when nothing is pending. They follow from the rest, so they are no part of a Basis.
+	Rehearsal *d1.Rehearsal `json:"-"`
+	Answers   []int64       `json:"-"`
 	// Secrets are the names of the Worker's secrets. Nil when they were not read
 	// because the live release already proves the required ones.
 	Secrets []string

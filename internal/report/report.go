@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -129,12 +130,34 @@ func Plan(w io.Writer, s Style, p *deploy.Plan) error {
 	}
 	for _, step := range p.Steps {
 		fmt.Fprintf(&b, "  %s %s\n", s.Green("+"), Clean(step.String()))
+		if step.Action == deploy.ActionMigrate || step.Action == deploy.ActionContract {
+			migrationLines(&b, s, p, step)
+		}
 	}
 	if p.Changes() {
 		b.WriteString(s.Dim("  plan "+p.Digest()) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// manyFiles is from how many pending files on a plan shows only those that do more than make new things.
+const manyFiles = 8
+
+// migrationLines say what the files of a step do.
+func migrationLines(b *strings.Builder, s Style, p *deploy.Plan, step deploy.Step) {
+	for _, m := range p.Migrations {
+		if !slices.Contains(step.After, m.File) || len(m.Changes) == 0 {
+			continue
+		}
+		if len(step.After) > manyFiles && !slices.ContainsFunc(m.Changes, func(c string) bool { return !strings.HasPrefix(c, "creates ") }) {
+			continue
+		}
+		fmt.Fprintf(b, "      %s %s\n", Clean(m.File)+":", Clean(strings.Join(m.Changes, ", ")))
+		if m.Reason != "" {
+			fmt.Fprintf(b, "      %s\n", s.Dim("data may go because "+Clean(m.Reason)))
+		}
+	}
 }
 
 // Outcome writes what a deploy did, in a few lines.
@@ -161,6 +184,12 @@ func Outcome(w io.Writer, s Style, o *deploy.Outcome) error {
 	}
 	if len(o.Migrations) > 0 {
 		line("migrations", "%d applied, the last is %s", len(o.Migrations), o.Migrations[len(o.Migrations)-1])
+	}
+	if len(o.MigrationsElsewhere) > 0 {
+		line("", "%s applied by another run meanwhile", strings.Join(o.MigrationsElsewhere, ", "))
+	}
+	if o.SchemaAfter != "" {
+		line("schema", "%s, before %s", o.SchemaAfter, o.SchemaBefore)
 	}
 	if o.Bookmark != "" {
 		line("bookmark", "%s", o.Bookmark)

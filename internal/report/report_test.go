@@ -33,9 +33,13 @@ func TestPages(t *testing.T) {
 			{Action: deploy.ActionSettings, Target: "helm-swicked", After: []string{"tags"}},
 			{Action: deploy.ActionCrons, Target: "helm-swicked", Before: []string{"* * * * *"}}, {Action: deploy.ActionAttach, Target: "helm-swicked", After: []string{"h"}},
 			{Action: deploy.ActionDetach, Target: "old.kvick.bike"}, {Action: deploy.ActionRoutes, Target: "helm-swicked", After: []string{"h/*"}},
-			{Action: deploy.ActionGate, Target: "h"},
+			{Action: deploy.ActionGate, Target: "h"}, {Action: deploy.ActionContract, Target: "db", After: []string{"003.sql"}},
+		},
+		Migrations: []deploy.MigrationPlan{
+			{File: "001.sql", Phase: "expand", Changes: []string{"creates table gifts", "adds column customers.points"}}, {File: "002.sql", Phase: "expand"},
+			{File: "003.sql", Phase: "contract", Changes: []string{"drops table \x1b[1mnotes"}, Reason: "nobody reads it\u202e"},
 		}}
-	outcome := &deploy.Outcome{Shop: "swicked", Changed: true, VersionID: "v2", PreviousVersionID: "v1", Bookmark: "b1", Migrations: []string{"001.sql"},
+	outcome := &deploy.Outcome{Shop: "swicked", Changed: true, VersionID: "v2", PreviousVersionID: "v1", Bookmark: "b1", Migrations: []string{"001.sql"}, MigrationsElsewhere: []string{"002.sql"}, SchemaBefore: "aa", SchemaAfter: "bb",
 		URL: "https://h", Gate: deploy.GateResult{Passed: true, Tries: 1}, Duration: 1234567 * time.Microsecond, Calls: 9, Writes: 7}
 	restored := *outcome
 	restored.Restored, restored.VersionID, restored.NotUndone = "v1", "v1", []string{"migrations (bookmark b1)"}
