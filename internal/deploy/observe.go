@@ -92,10 +92,7 @@ func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	}
 	account.fill(want, have)
 	live(deployments, &have.Live)
-	if err := e.lookCloser(ctx, want, have, known); err != nil {
-		return nil, err
-	}
-	return have, e.rehearse(ctx, want, have)
+	return have, e.lookCloser(ctx, want, have, known)
 }
 
 // account returns the account-wide lists, reading them once in staleAfter: what
@@ -270,12 +267,14 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, databaseKnown bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	worker := want.Config.Name
-	if !databaseKnown {
-		group.Go(func() (err error) {
-			have.Database, err = exploreDatabase(ctx, e.CF, want.Database)
-			return err
-		})
-	}
+	group.Go(func() (err error) {
+		if !databaseKnown {
+			if have.Database, err = exploreDatabase(ctx, e.CF, want.Database); err != nil {
+				return err
+			}
+		}
+		return e.rehearse(ctx, want, have)
+	})
 	if have.Worker != nil && have.Live.Version != "" && have.Live.Mark == "" {
 		group.Go(func() error {
 			v, err := e.CF.Version(ctx, worker, have.Live.Version)
