@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 //	writes N            requires that N calls since the last `writes` or `calls` may have changed something
 //	outside WORKER      releases other code on a Worker, as somebody with the dashboard would
 //	edit FILE OLD NEW   replaces text in a file
+//	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -63,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"writes":  cmdWrites,
 			"outside": cmdOutside,
 			"edit":    cmdEdit,
+			"sql":     cmdSQL,
 		},
 	})
 }
@@ -171,6 +173,24 @@ func cmdOutside(ts *testscript.TestScript, neg bool, args []string) {
 	if resp.StatusCode != 200 {
 		ts.Fatalf("uploading: status %d", resp.StatusCode)
 	}
+}
+
+func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sql SHOP SQL")
+	}
+	cf := &cloudflare.Client{BaseURL: ts.Getenv("CLOUDFLARE_API_BASE_URL"), AccountID: ts.Getenv("CLOUDFLARE_ACCOUNT_ID"), Token: demoToken}
+	ctx := context.Background()
+	list, err := cf.D1Databases(ctx, "")
+	ts.Check(err)
+	for _, db := range list {
+		if strings.Contains(db.Name, "-"+args[0]) {
+			_, err := cf.D1Exec(ctx, db.ID, args[1])
+			ts.Check(err)
+			return
+		}
+	}
+	ts.Fatalf("shop %s has no database", args[0])
 }
 
 func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {

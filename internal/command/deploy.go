@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -138,7 +139,8 @@ func (d *Door) run(ctx context.Context, args []string, f deployFlags, apply bool
 		return err
 	}
 	sources, problems := fl.sources(ctx, slugs)
-	accounts, err := d.accounts(sources, !apply)
+	var rehearsals deploy.Rehearsals
+	accounts, err := d.accounts(sources, !apply, &rehearsals)
 	if err != nil {
 		return d.asJSON(f.json, err)
 	}
@@ -166,7 +168,7 @@ func (d *Door) run(ctx context.Context, args []string, f deployFlags, apply bool
 	}
 	_ = group.Wait() // every shop carries its own error
 	progress.finish()
-	return d.results(results, f.json)
+	return d.results(results, rehearsals.Distinct(), f.json)
 }
 
 // one takes one shop through prepare, observe, plan and, if asked, apply.
@@ -250,7 +252,7 @@ func (r shopResult) exit() int {
 
 // results prints the page and chooses the exit code: the gravest one wins, in
 // the order failed, gate, findings.
-func (d *Door) results(list []shopResult, asJSON bool) error {
+func (d *Door) results(list []shopResult, rehearsed int, asJSON bool) error {
 	code := ExitDone
 	for _, grave := range []int{ExitFindings, ExitGate, ExitUsage, ExitFailed} {
 		if slices.ContainsFunc(list, func(r shopResult) bool { return r.exit() == grave }) {
@@ -259,13 +261,17 @@ func (d *Door) results(list []shopResult, asJSON bool) error {
 	}
 	if asJSON {
 		page := struct {
-			Exit  int          `json:"exit_code"`
-			Shops []shopResult `json:"shops"`
-		}{code, list}
+			Exit int `json:"exit_code"`
+			// Rehearsed counts the different pairs of a schema and pending files; Drifted are the shops whose schema is
+			// not what their migrations make.
+			Rehearsed int          `json:"rehearsed,omitempty"`
+			Drifted   []string     `json:"drifted,omitempty"`
+			Shops     []shopResult `json:"shops"`
+		}{code, rehearsed, drifted(list), list}
 		if err := report.JSON(d.Stdout, page); err != nil {
 			return fmt.Errorf("printing the result: %w", err)
 		}
-	} else if err := d.printResults(list); err != nil {
+	} else if err := d.printResults(list, rehearsed); err != nil {
 		return fmt.Errorf("printing the result: %w", err)
 	}
 	if code != ExitDone {
@@ -274,7 +280,7 @@ func (d *Door) results(list []shopResult, asJSON bool) error {
 	return nil
 }
 
-func (d *Door) printResults(list []shopResult) error {
+func (d *Door) printResults(list []shopResult, rehearsed int) error {
 	style := report.Style{} // results may be piped: colour only follows the terminal of stderr when both are one
 	if d.Terminal {
 		style = d.style()
@@ -286,11 +292,29 @@ func (d *Door) printResults(list []shopResult) error {
 			return err
 		}
 	}
-	if len(list) > 1 {
-		_, err := fmt.Fprintln(d.Stdout, summary(counts, len(list)))
-		return err
+	if len(list) == 1 {
+		return nil
 	}
-	return nil
+	lines := []string{summary(counts, len(list))}
+	if rehearsed > 0 {
+		lines = append(lines, fmt.Sprintf("migrations were rehearsed on %s", counted(rehearsed, "distinct schema")))
+	}
+	if names := drifted(list); len(names) > 0 {
+		lines = append(lines, fmt.Sprintf("%s drifted from their migrations: %s", counted(len(names), "schema"), strings.Join(names, ", ")))
+	}
+	_, err := fmt.Fprintln(d.Stdout, strings.Join(lines, "\n"))
+	return err
+}
+
+// drifted are the shops whose schema is not what their migrations make.
+func drifted(list []shopResult) []string {
+	var out []string
+	for _, r := range list {
+		if r.Plan != nil && slices.ContainsFunc(r.Plan.Findings, func(f deploy.Finding) bool { return f.Rule == "schema-drift" }) {
+			out = append(out, r.Shop)
+		}
+	}
+	return out
 }
 
 // print writes a shop's page: what was done; or, when nothing was, the plan;
@@ -364,10 +388,9 @@ func (d *Door) asJSON(asJSON bool, err error) error {
 
 // accounts makes one engine for each Cloudflare account that the shops lie in.
 // Accounts whose token is the same share its budget.
-func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool) (map[string]*deploy.Engine, error) {
+func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool, rehearsals *deploy.Rehearsals) (map[string]*deploy.Engine, error) {
 	engines := map[string]*deploy.Engine{}
 	var budgets cloudflare.Budgets
-	var rehearsals deploy.Rehearsals
 	gate := &deploy.Gate{EdgeURL: d.Getenv("SHOPFLEET_EDGE_URL"), Transport: d.Transport, Now: d.Now}
 	for _, slug := range sortedKeys(sources) {
 		account := sources[slug].Shop.Account
@@ -390,7 +413,7 @@ func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool) (map[st
 		if readOnly {
 			client = client.ReadOnly()
 		}
-		engines[account.ID] = &deploy.Engine{CF: client, Gate: gate, Rehearsals: &rehearsals, Now: d.Now}
+		engines[account.ID] = &deploy.Engine{CF: client, Gate: gate, Rehearsals: rehearsals, Now: d.Now}
 	}
 	return engines, nil
 }

@@ -252,6 +252,10 @@ func stillNamed(want *Desired, r *d1.Rehearsal) []Finding {
 	if want.Bundle == nil {
 		return nil
 	}
+	file := ""
+	if rel, err := filepath.Rel(want.Config.Dir, want.Config.Main); err == nil && filepath.IsLocal(rel) {
+		file = filepath.ToSlash(rel)
+	}
 	var out []Finding
 	for _, d := range r.Dropped {
 		name, label := d.Table, "table "+d.Table
@@ -261,7 +265,7 @@ func stillNamed(want *Desired, r *d1.Rehearsal) []Finding {
 		if !d.Gone || !mentions(want.Bundle, name) {
 			continue
 		}
-		out = append(out, Finding{Rule: "migration-breaks-release", Level: LevelWarning, File: want.Config.Main,
+		out = append(out, Finding{Rule: "migration-breaks-release", Level: LevelWarning, File: file,
 			Message:  fmt.Sprintf("the code of this commit still names %s, and the migrations take %s away", name, label),
 			Expected: "code that does without it",
 			Hint:     "release the code that no longer needs it first, and drop it with the release after"})

@@ -24,6 +24,8 @@ func TestPages(t *testing.T) {
 		{Rule: "secret-missing", Level: "error", Message: "no secret A"},
 		{Rule: "odd", Level: "notice", File: "a", Line: 3, Column: 99, Message: "a column beyond the line", Source: "short"},
 	}
+	hostile := []deploy.Finding{{Rule: "migration-failed", Level: "error", File: "migrations/a,b::error::c\n%.sql", Line: 2, Column: 4, Source: "éé bad",
+		Message: "first\r\n::set-output name=x::y 100 %", Hint: "mend it"}}
 	plan := &deploy.Plan{Shop: "swicked", Worker: "helm-swicked", Commit: strings.Repeat("ab", 20), Mark: "sf-1", Basis: "b", Live: "v1",
 		Steps: []deploy.Step{
 			{Action: deploy.ActionBookmark, Target: "db"}, {Action: deploy.ActionAssets, Target: "helm-swicked"},
@@ -51,9 +53,12 @@ func TestPages(t *testing.T) {
 		"unchanged": func(b *bytes.Buffer) error {
 			return report.Plan(b, report.Style{}, &deploy.Plan{Shop: "s", Worker: "w"})
 		},
-		"released": func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
-		"restored": func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
-		"json":     func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
+		"released":    func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
+		"restored":    func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
+		"json":        func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
+		"annotations": func(b *bytes.Buffer) error { return report.Annotations(b, append(hostile, findings...)) },
+		"sarif":       func(b *bytes.Buffer) error { return report.SARIF(b, "1.2.3", append(hostile, findings...)) },
+		"sarif-empty": func(b *bytes.Buffer) error { return report.SARIF(b, "1.2.3", nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer

@@ -87,8 +87,25 @@ func (c *Config) Migrations(db D1Database) ([]Migration, error) {
 			Hint:     "create it, or set migrations_dir to where the migrations are",
 		}, dirAt...)}
 	}
+	return readMigrations(root, match)
+}
+
+// ReadMigrations reads the .sql files of a folder, in the order in which wrangler applies them; see Config.Migrations.
+func ReadMigrations(dir string) ([]Migration, error) {
+	match, err := compilePattern("*.sql")
+	if err != nil {
+		return nil, err
+	}
+	root, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the migrations in %s: %w", dir, err)
+	}
+	return readMigrations(root, match)
+}
+
+func readMigrations(root string, match func(name string) bool) ([]Migration, error) {
 	var out []Migration
-	err = filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
@@ -106,7 +123,7 @@ func (c *Config) Migrations(db D1Database) ([]Migration, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the migrations in %s: %w", dir, err)
+		return nil, fmt.Errorf("reading the migrations in %s: %w", root, err)
 	}
 	slices.SortFunc(out, func(a, b Migration) int { return compareMigrations(a.Name, b.Name) })
 	return out, nil
