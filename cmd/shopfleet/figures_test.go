@@ -52,6 +52,8 @@ var measures = []struct {
 	{[]string{"deploy-first-100ms", "deploy-redeploy-100ms", "deploy-first-rounds", "deploy-redeploy-rounds", "deploy-noop-rounds", "deploy-noop-writes"},
 		func(b *bench) ([]figure, error) { return b.single(100*time.Millisecond, 5) }},
 	{[]string{"fleet-50-shops", "fleet-50-calls", "fleet-50-memory"}, (*bench).fleet},
+	{[]string{"rehearse-helm"}, (*bench).rehearse},
+	{[]string{"fleet-rehearsal-500", "fleet-rehearsal-500-distinct", "fleet-rehearsal-500-memory"}, (*bench).fleetRehearsal},
 }
 
 // figures measures whole processes, ours and wrangler's in turn against worlds
@@ -199,14 +201,12 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 	for i, slug := range slugs {
 		files := overlay
 		if slug != "swicked" {
-			db, kv := fmt.Sprintf("00000000-0000-4000-8000-%012x", i+1), fmt.Sprintf("%032x", i+1)
+			db, kv := shopIDs(i)
 			err := errors.Join(account.AddD1("helm-"+slug+"-db", db, "wnam"), account.AddKV("helm-"+slug+"-kv", kv), account.AddR2("helm-"+slug+"-assets"))
 			if err != nil {
 				return nil, err
 			}
-			text := strings.NewReplacer("kvick-helm-swicked", "helm-"+slug+"-db", "134ea8a4-8582-4fdc-84ec-f0eb8f4e4b60", db,
-				"a1f0c3d2e4b5968778695a4b3c2d1e0f", kv, "swicked", slug).Replace(string(overlay["wrangler.jsonc"]))
-			files = map[string][]byte{"wrangler.jsonc": []byte(text)}
+			files = map[string][]byte{"wrangler.jsonc": shopConfig(overlay["wrangler.jsonc"], slug, i)}
 		}
 		drafts = append(drafts, git.Draft{Branch: "shops/" + slug, From: "main", Message: "overlay", Files: files})
 	}
@@ -223,6 +223,18 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 		"CI=true", "WRANGLER_SEND_METRICS=false", "WRANGLER_HIDE_BANNER=true", "DO_NOT_TRACK=1", "NO_COLOR=1",
 	}
 	return &arena{world: w, repo: repo, env: env}, nil
+}
+
+// shopIDs are the ids of the stores of shop number i.
+func shopIDs(i int) (db, kv string) {
+	return fmt.Sprintf("00000000-0000-4000-8000-%012x", i+1), fmt.Sprintf("%032x", i+1)
+}
+
+// shopConfig makes the overlay of another shop from Swicked's.
+func shopConfig(overlay []byte, slug string, i int) []byte {
+	db, kv := shopIDs(i)
+	return []byte(strings.NewReplacer("kvick-helm-swicked", "helm-"+slug+"-db", "134ea8a4-8582-4fdc-84ec-f0eb8f4e4b60", db,
+		"a1f0c3d2e4b5968778695a4b3c2d1e0f", kv, "swicked", slug).Replace(string(overlay)))
 }
 
 // change commits a change of the code to a shop's branch.

@@ -27,7 +27,11 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 // and with SHOPFLEET_FIGURES set the measuring of `make bench`.
 func TestMain(m *testing.M) {
 	if only, ok := os.LookupEnv("SHOPFLEET_FIGURES"); ok {
-		if err := figures(only, os.Stdout); err != nil {
+		measure := func() error { return figures(only, os.Stdout) }
+		if only == "child:rehearse" {
+			measure = func() error { return rehearseChild(os.Stdout) }
+		}
+		if err := measure(); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
