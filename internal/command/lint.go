@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ const defaultDenied = "tenant_id"
 
 func (d *Door) lint() *cobra.Command {
 	var asJSON, strict bool
-	var sarif string
+	var sarif, after string
 	cmd := &cobra.Command{
 		Use:   "lint [dir]",
 		Short: "Say what migrations would do, without any account",
@@ -35,7 +36,7 @@ what would break the running release. Columns that fleet.yml denies are refused.
 
 In GitHub Actions the findings are annotations too; --sarif writes a log for
 code scanning.`,
-		Example: "  shopfleet lint\n  shopfleet lint migrations/ --sarif lint.sarif\n  shopfleet lint --strict --json",
+		Example: "  shopfleet lint\n  shopfleet lint migrations/ --sarif lint.sarif\n  shopfleet lint --after 016_screen_permissions.sql --strict",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return Usage(fmt.Errorf("lint takes one folder, got %d", len(args)), "run "+cmd.CommandPath()+" --help")
@@ -58,7 +59,10 @@ code scanning.`,
 			if err != nil {
 				return d.asJSON(asJSON, err)
 			}
-			found, err := d1.Lint(cmd.Context(), files, deny)
+			if after != "" && !slices.ContainsFunc(files, func(m d1.Migration) bool { return m.Name == after }) {
+				return d.asJSON(asJSON, Usage(fmt.Errorf("%s holds no %s", dir, after), "--after names the last file that is in the shops already"))
+			}
+			found, err := d1.Lint(cmd.Context(), files, after, deny)
 			if err != nil {
 				return d.asJSON(asJSON, err)
 			}
@@ -71,6 +75,7 @@ code scanning.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	cmd.Flags().BoolVar(&strict, "strict", false, "warnings fail too")
+	cmd.Flags().StringVar(&after, "after", "", "judge only the files behind this `name`; those before it are applied as they are")
 	cmd.Flags().StringVar(&sarif, "sarif", "", "write a SARIF log to this `file`")
 	return cmd
 }

@@ -1,64 +1,85 @@
 package d1
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Lint says what can be said of files of migrations without any database: each is rehearsed on what the files before it
-// make, as if a release ran there. files are in the order of application; after a file that D1 would refuse the rest is
-// not looked at. The findings are sorted by file and line.
-func Lint(ctx context.Context, files []Migration, denyColumns []string) ([]Finding, error) {
-	out := Numbers(files, nil)
+// make, as if a release ran there. files are in the order of application; files up to the one named after are taken as
+// they are, "" being none; after a file that D1 would refuse the rest is not looked at. The findings are in the order of
+// the files and their lines.
+func Lint(ctx context.Context, files []Migration, after string, denyColumns []string) ([]Finding, error) {
+	first := 1 + slices.IndexFunc(files, func(m Migration) bool { return m.Name == after })
+	var applied []string
+	for _, f := range files[:first] {
+		applied = append(applied, f.Name)
+	}
+	out := Numbers(files, applied)
 	sofar, err := Open("")
 	if err != nil {
 		return nil, err
 	}
 	defer sofar.Close()
 	for i := range files {
-		objects, err := sofar.Objects(ctx)
-		if err != nil {
-			return nil, err
-		}
-		r, err := Rehearse(ctx, Case{Schema: objects, Pending: files[i : i+1], Running: true, DenyColumns: denyColumns})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, r.Findings(nil, false)...)
-		if len(r.Files) == 0 {
-			if rest := len(files) - i - 1; rest > 0 {
-				out = append(out, Finding{Rule: "migration-unread", Level: levelNotice, File: files[i+1].Path,
-					Message: fmt.Sprintf("%d files behind %s were not looked at", rest, files[i].Name), Hint: "mend that one first"})
+		if i >= first {
+			objects, err := sofar.Objects(ctx)
+			if err != nil {
+				return nil, err
 			}
-			break
+			r, err := Rehearse(ctx, Case{Schema: objects, Pending: files[i : i+1], Running: true, DenyColumns: denyColumns})
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, r.Findings(nil, false)...)
+			if len(r.Files) == 0 {
+				if rest := len(files) - i - 1; rest > 0 {
+					out = append(out, Finding{Rule: "migration-unread", Level: levelNotice, File: files[i+1].Path,
+						Message: fmt.Sprintf("this file and all behind it were not looked at (%d in all)", rest), Hint: "mend " + files[i].Name + " first"})
+				}
+				break
+			}
 		}
-		if err := sofar.Apply(ctx, files[i]); err != nil {
+		if err := sofar.shape(ctx, files[i]); err != nil {
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Finding) int {
-		if a.File != b.File {
-			return slices.IndexFunc(files, func(m Migration) bool { return m.Path == a.File }) - slices.IndexFunc(files, func(m Migration) bool { return m.Path == b.File })
-		}
-		return a.Line - b.Line
-	})
-	return slices.CompactFunc(out, func(a, b Finding) bool { return a == b }), nil
-}
-
-// Apply runs one file as D1 runs it: as one transaction. What D1 refuses is an *Error.
-func (db *DB) Apply(ctx context.Context, m Migration) error {
-	if _, err := db.Query(ctx, m.SQL); err != nil && !isEmpty(err) {
-		return fmt.Errorf("applying %s: %w", m.Name, err)
+	place := func(f Finding) int {
+		return slices.IndexFunc(files, func(m Migration) bool { return m.Path == f.File })
 	}
-	return nil
+	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Or(place(a)-place(b), a.Line-b.Line) })
+	return slices.Compact(out), nil
 }
 
-// isEmpty says whether a file was refused for having no statement: nothing is to be done then.
-func isEmpty(err error) bool { return strings.Contains(err.Error(), messageEmpty) }
+// shape runs one file for what it makes of the schema. A statement that writes rows and fails because others are missing
+// is passed over: those rows came into the shops by another way. What else D1 refuses is an error.
+func (db *DB) shape(ctx context.Context, m Migration) error {
+	return db.exclusive(ctx, func() error {
+		if err := db.own("PRAGMA foreign_keys=OFF; BEGIN"); err != nil {
+			return err
+		}
+		statements, err := Split(m.SQL)
+		for _, s := range statements {
+			if err = ctx.Err(); err != nil {
+				break
+			}
+			if err = db.step(s.SQL, nil); err != nil && !missesRows(s.SQL, err) {
+				break
+			}
+			err = nil
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("applying %s: %w", m.Name, err), db.rollback())
+		}
+		return db.own("COMMIT")
+	})
+}
 
-// Replay is the schema that files make of an empty database.
+// Replay is the schema that files make of an empty database; see DB.Schema. A file that D1 would refuse there is an
+// ErrRefused.
 func Replay(ctx context.Context, files []Migration, leaveOut ...string) (*Schema, error) {
 	db, err := Open("")
 	if err != nil {
@@ -66,9 +87,16 @@ func Replay(ctx context.Context, files []Migration, leaveOut ...string) (*Schema
 	}
 	defer db.Close()
 	for _, f := range files {
-		if err := db.Apply(ctx, f); err != nil {
+		if err := db.shape(ctx, f); err != nil {
+			var refused *failure
+			if errors.As(err, &refused) {
+				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+			}
 			return nil, err
 		}
 	}
 	return db.Schema(ctx, leaveOut...)
 }
+
+// ErrRefused says that a file does not go through where it was tried.
+var ErrRefused = errors.New("D1 would refuse it")

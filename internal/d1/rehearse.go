@@ -500,7 +500,7 @@ func (r *rehearser) statement(f *fileRun, s Statement) error {
 	})
 	r.db.watch = nil
 	if err != nil {
-		if r.needsRows(s.SQL, err) {
+		if missesRows(s.SQL, err) {
 			finding := at.finding("migration-unrehearsed", levelNotice, "what this statement does depends on rows that only the shop has")
 			r.out.findings = append(r.out.findings, finding)
 			return nil
@@ -510,14 +510,15 @@ func (r *rehearser) statement(f *fileRun, s Statement) error {
 	return r.follow(f, at, roots)
 }
 
-// needsRows says whether a statement may fail only because the copy has no rows: it writes what it reads elsewhere.
-func (r *rehearser) needsRows(sql string, err error) bool {
-	list := pieces(sql)
+// missesRows says whether a statement may fail only because the copy lacks rows: it writes what it reads elsewhere, or
+// what refers to others.
+func missesRows(sql string, err error) bool {
 	var fail *failure
-	if len(list) == 0 || !errors.As(err, &fail) || !errors.Is(fail.cause, sqlite3.CONSTRAINT) {
+	if !errors.As(err, &fail) || !errors.Is(fail.cause, sqlite3.CONSTRAINT) {
 		return false
 	}
-	return writesRows(sql, list) && slices.ContainsFunc(list, func(p piece) bool { return p.is(sql, "select") })
+	list := pieces(sql)
+	return writesRows(sql, list) && (errors.Is(fail.cause, sqlite3.CONSTRAINT_FOREIGNKEY) || slices.ContainsFunc(list, func(p piece) bool { return p.is(sql, "select") }))
 }
 
 // writesRows says whether a statement is about rows and not about the schema.

@@ -76,7 +76,7 @@ func (x risk) judge(n int64, allowDestructive bool) (Finding, bool) {
 		if n == 0 {
 			return f, false
 		}
-		f.Level = levelNotice
+		f.Level = levelWarning
 		how(" in %s", "")
 	}
 	return f, true

@@ -48,7 +48,7 @@ const (
 )
 
 const catalogueQuery = "SELECT 0 AS what, rowid AS n, type, name, tbl_name AS tbl, coalesce(sql, '') AS sql FROM sqlite_master" +
-	" WHERE name NOT LIKE 'sqlite_%' AND name NOT LIKE '_cf_%'"
+	" WHERE name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*'" // in LIKE an underscore is any character
 
 func ledgerQuery(table string) string {
 	return "SELECT 1 AS what, l.id AS n, '' AS type, l.name AS name, '' AS tbl, '' AS sql FROM " + quoteName(table) + " AS l ORDER BY n"

@@ -123,8 +123,7 @@ func (r *Rehearsals) drift(ctx context.Context, want *Desired, db Database) ([]s
 	}
 	expected, err := r.applied.do(ctx, keyOf(d1.Case{Pending: applied, LeaveOut: ledgers(want.Database)}), func() (*d1.Schema, error) {
 		s, err := d1.Replay(ctx, applied, ledgers(want.Database)...)
-		var refused *d1.Error
-		if errors.As(err, &refused) {
+		if errors.Is(err, d1.ErrRefused) {
 			return nil, nil // files that need what a database had before the first of them; there is nothing to compare with
 		}
 		return s, err
