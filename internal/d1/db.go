@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type DB struct {
 	size     *sqlite3.Stmt // PRAGMA page_count
 	version  *sqlite3.Stmt // PRAGMA schema_version
 	pageSize int64
+	readOnly bool // somebody's file
 	trusted  bool // the engine's own statements pass the authorizer
 	// watch, when set, is told what a statement that compiles is going to touch, as SQLite tells its authorizer. via is the
 	// trigger or view that makes it do so, "" for the statement itself.
@@ -47,11 +49,24 @@ func Open(path string) (*DB, error) {
 	if name == "" {
 		name = ":memory:"
 	}
-	conn, err := sqlite3.OpenFlags(name, sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE)
+	return openWith(name, sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE)
+}
+
+// OpenReadOnly opens somebody's SQLite file to be read: nothing of it is changed, it may be in use and in WAL mode, and
+// D1's limits on sizes do not hold for what is in it. Only the methods that read can be used.
+func OpenReadOnly(path string) (*DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("opening database: %w", err) // SQLite's words for it are "unable to open database file"
+	}
+	return openWith(path, sqlite3.OPEN_READONLY)
+}
+
+func openWith(name string, flags sqlite3.OpenFlag) (*DB, error) {
+	conn, err := sqlite3.OpenFlags(name, flags)
 	if err != nil {
 		return nil, fmt.Errorf("opening database %s: %w", name, err)
 	}
-	db := &DB{conn: conn, turn: make(chan struct{}, 1)}
+	db := &DB{conn: conn, turn: make(chan struct{}, 1), readOnly: flags&sqlite3.OPEN_READONLY != 0}
 	if err := db.configure(); err != nil {
 		db.finalize()
 		conn.Close()
@@ -67,7 +82,11 @@ type noModule struct{ sqlite3.VTab }
 // configure turns SQLite into D1's engine.
 func (db *DB) configure() error {
 	c := db.conn
-	if err := c.Exec("PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=OFF; PRAGMA foreign_keys=ON; PRAGMA recursive_triggers=OFF;"); err != nil {
+	setUp := "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=OFF; PRAGMA foreign_keys=ON; PRAGMA recursive_triggers=OFF;"
+	if db.readOnly {
+		setUp = "PRAGMA query_only=ON"
+	}
+	if err := c.Exec(setUp); err != nil {
 		return err
 	}
 	if err := fts5.Register(c); err != nil {
@@ -104,8 +123,10 @@ func (db *DB) configure() error {
 	if db.pageSize, err = db.number("PRAGMA page_size"); err != nil {
 		return err
 	}
-	for limit, value := range engineLimits {
-		c.Limit(limit, value)
+	if !db.readOnly {
+		for limit, value := range engineLimits {
+			c.Limit(limit, value)
+		}
 	}
 	c.PreUpdateHook(db.meter.row)
 	return c.SetAuthorizer(func(action sqlite3.AuthorizerActionCode, arg1, arg2, schema, via string) sqlite3.AuthorizerReturnCode {

@@ -1,0 +1,172 @@
+package d1
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// TableSum is how many rows a table has, and a checksum over them.
+type TableSum struct {
+	Table string `json:"table"`
+	Rows  int64  `json:"rows"`
+	Sum   int64  `json:"checksum"`
+}
+
+// SumQuery says how the checksum of a table is asked for, in SQL that D1 allows: the same text runs on both sides of a
+// copy, and equal tables give equal numbers whatever the order of their rows.
+//
+// A row's sum is made of each value's type, its length in bytes and in characters, the number that it is, and the
+// characters at nine places from its beginning to its end. So it shows rows and values that are missing, cut, doubled,
+// swapped between columns, of another type or in another encoding. It does not show a change inside a long value that
+// keeps the length and misses all nine places.
+type SumQuery struct {
+	Table string
+	// Key is the column that pages are cut by, an integer; "" when the table is summed in one query.
+	Key     string
+	columns []string // quoted
+	first   int      // the place of the first one in its table
+}
+
+// maxSummed is how many columns one query sums up: D1 takes 100,000 bytes. A wider table has several queries.
+const maxSummed = 50
+
+// SumQueries are the queries for all tables that a Parts or an export carries over.
+func (db *DB) SumQueries(ctx context.Context, leaveOut ...string) (list []SumQuery, err error) {
+	err = db.exclusive(ctx, func() error {
+		tables, err := db.tables("")
+		for _, t := range tables {
+			if t.view || t.module == "fts5vocab" || t.module == "fts5" && ftsContent(t.sql) != "own" || named(t.name, leaveOut) {
+				continue // what it shows is another table's
+			}
+			list = append(list, sumQueries(t)...)
+		}
+		return err
+	})
+	return list, err
+}
+
+func named(name string, list []string) bool {
+	for _, n := range list {
+		if strings.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func sumQueries(t *tableInfo) (list []SumQuery) {
+	q := SumQuery{Table: t.name}
+	for _, c := range t.columns {
+		if !c.generated {
+			q.columns = append(q.columns, quoteName(c.name))
+		}
+	}
+	if t.rowid && t.module == "" {
+		for _, name := range []string{"rowid", "_rowid_", "oid"} {
+			if t.column(name) == nil {
+				q.Key = name
+				break
+			}
+		}
+	}
+	for columns := range slices.Chunk(q.columns, maxSummed) {
+		part := q
+		part.columns, part.first = columns, len(list)*maxSummed
+		list = append(list, part)
+	}
+	return list
+}
+
+// Add puts the sum of another page, or of further columns, to a table's. rows says that the page brings rows of its own.
+func (s *TableSum) Add(n, sum int64, rows bool) {
+	if rows {
+		s.Rows += n
+	}
+	s.Sum = (s.Sum + sum) % sumModulus
+}
+
+// First says whether the query is the first one for its table, the one that counts rows.
+func (q SumQuery) First() bool { return q.first == 0 }
+
+// valueTerm is a number below 2^31 for one value. It is as short as it can be: D1 takes 100,000 bytes for 100 columns.
+func valueTerm(c string, place int) string {
+	text := "(" + c + "||'')"
+	sample := func(of, position string, factor int) string {
+		return fmt.Sprintf("+ifnull(unicode(substr(%s,%s,1)),3)*%d", of, position, factor)
+	}
+	n := "length(" + text + ")"
+	var b strings.Builder
+	fmt.Fprintf(&b, "(%d*((CASE typeof(%s)WHEN'null'THEN 11 WHEN'integer'THEN %s%%2147483629+2147483642 ELSE ", 1+2*place, c, c)
+	fmt.Fprintf(&b, "octet_length(%s)*104729+CASE typeof(%s)WHEN'blob'THEN 17", c, c)
+	for i, position := range []string{"1", "-1", "1+octet_length(" + c + ")/2"} {
+		hexed := fmt.Sprintf("hex(substr(%s,%s,1))", c, position) // bytes are no characters
+		b.WriteString(sample(hexed, "1", 31+i*6) + sample(hexed, "2", 961+i*408))
+	}
+	fmt.Fprintf(&b, " ELSE unicode(typeof(%s))*7919+%s*1299709", c, n)
+	for i, position := range []string{"1", "2", "3", "-1", "-2", "-3", "1+" + n + "/4", "1+" + n + "/2", "1+" + n + "*3/4"} {
+		b.WriteString(sample(text, position, []int{31, 961, 29791, 37, 1369, 50653, 41, 1681, 68921}[i]))
+	}
+	b.WriteString(" END END)%2147483629)%2147483629)")
+	return b.String()
+}
+
+// SQL is the query; it answers with n, the rows, and s, the sum. With a Key it covers the rows whose key is above from, up
+// to and including to; both are left out without one.
+func (q SumQuery) SQL(from, to int64) string {
+	terms, names := make([]string, len(q.columns)), make([]string, len(q.columns))
+	for i, c := range q.columns {
+		short := "c" + strconv.Itoa(i) // the names of columns come up often, and D1 takes 100,000 bytes
+		terms[i], names[i] = valueTerm(short, q.first+i+1), c+" AS "+short
+	}
+	// In pairs of pairs, so that a table of many columns stays below D1's depth of an expression.
+	for len(terms) > 1 {
+		var next []string
+		for pair := range slices.Chunk(terms, 2) {
+			next = append(next, "("+strings.Join(pair, "+")+")")
+		}
+		terms = next
+	}
+	sum := "0"
+	if len(terms) == 1 {
+		sum = terms[0]
+	}
+	where := ""
+	if q.Key != "" {
+		where = fmt.Sprintf(" WHERE %s > %d AND %s <= %d", q.Key, from, q.Key, to)
+	}
+	return fmt.Sprintf("SELECT count(*) AS n, coalesce(sum(%s %% 2147483629), 0) AS s FROM (SELECT %s FROM %s%s)",
+		sum, strings.Join(names, ", "), quoteName(q.Table), where)
+}
+
+// Range is the query for the smallest and the largest key, as lo and hi; both are null in an empty table.
+func (q SumQuery) Range() string {
+	return fmt.Sprintf("SELECT min(%s) AS lo, max(%s) AS hi FROM %s", q.Key, q.Key, quoteName(q.Table))
+}
+
+// Sums computes the checksums of this database.
+func (db *DB) Sums(ctx context.Context, queries []SumQuery) (out []TableSum, err error) {
+	err = db.exclusive(ctx, func() error {
+		for _, q := range queries {
+			if q.First() {
+				out = append(out, TableSum{Table: q.Table})
+			}
+			whole := q
+			whole.Key = ""
+			err := db.each(whole.SQL(0, 0), func(r []any) error {
+				out[len(out)-1].Add(r[0].(int64), r[1].(int64), q.First())
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("summing up table %s: %w", q.Table, err)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// sumModulus is what sums are added up by: an answer of D1 is a JavaScript number, exact to 2^53.
+const sumModulus = 1 << 52
