@@ -30,15 +30,16 @@ var mayImport = map[string][]string{
 	"internal/github":      {},
 	"internal/git":         {},
 	"internal/deploy":      {"internal/fleet", "internal/wrangler", "internal/d1", "internal/cloudflare"},
+	"internal/transfer":    {"internal/d1", "internal/cloudflare"},
 	"internal/rebase":      {"internal/fleet", "internal/wrangler", "internal/git"},
 	"internal/audit":       {"internal/fleet", "internal/wrangler", "internal/cloudflare", "internal/deploy"},
 	"internal/report":      {"internal/fleet", "internal/deploy", "internal/rebase", "internal/audit"},
-	"internal/command":     {"internal/fleet", "internal/wrangler", "internal/d1", "internal/cloudflare", "internal/github", "internal/git", "internal/deploy", "internal/rebase", "internal/audit", "internal/report"},
+	"internal/command":     {"internal/fleet", "internal/wrangler", "internal/d1", "internal/cloudflare", "internal/github", "internal/git", "internal/deploy", "internal/transfer", "internal/rebase", "internal/audit", "internal/report"},
 	"internal/app":         {"internal/command", "internal/github", "internal/report"},
 	"internal/sim":         {"internal/d1"},
 	"internal/sim/simtest": {"internal/sim"},
 	".":                    {}, // what travels inside the binary: go:embed reaches testdata only from here
-	"cmd/shopfleet":        {".", "internal/fleet", "internal/wrangler", "internal/d1", "internal/cloudflare", "internal/github", "internal/git", "internal/deploy", "internal/rebase", "internal/audit", "internal/report", "internal/command", "internal/app", "internal/sim"},
+	"cmd/shopfleet":        {".", "internal/fleet", "internal/wrangler", "internal/d1", "internal/cloudflare", "internal/github", "internal/git", "internal/deploy", "internal/transfer", "internal/rebase", "internal/audit", "internal/report", "internal/command", "internal/app", "internal/sim"},
 }
 
 // testsMayImport is what tests of any package may import besides: what imports nothing of ours, and the stand-ins.

@@ -80,6 +80,7 @@ var endpoints = map[string]endpoint{
 	"D1Read":      {"POST", "/accounts/{account}/d1/database/{database}/query", reads, rows},
 	"D1Bookmark":  {"GET", "/accounts/{account}/d1/database/{database}/time_travel/bookmark", reads, plain},
 	"D1Exec":      {"POST", "/accounts/{account}/d1/database/{database}/query", adds, rows},
+	"D1Import":    {"POST", "/accounts/{account}/d1/database/{database}/import", adds, plain},
 	"D1Restore":   {"POST", "/accounts/{account}/d1/database/{database}/time_travel/restore", adds, plain}, // a second one drops what was written since
 	"CreateD1":    {"POST", "/accounts/{account}/d1/database", adds, plain},
 	"DeleteD1":    {"DELETE", "/accounts/{account}/d1/database/{database}", sets, unused},

@@ -28,7 +28,7 @@ var results = map[string]string{
 	"Schedules": `{"schedules":[]}`, "Domains": `[]`, "DomainChangeset": `{"added":[],"removed":[],"updated":[],"conflicting":[]}`,
 	"ZoneRoutes": `[]`, "CreateRoute": `{"id":"r"}`, "Subdomain": `{"enabled":true,"previews_enabled":false}`, "AccountSubdomain": `{"subdomain":"acme"}`,
 	"D1Databases": `[]`, "D1Database": `{"uuid":"u"}`, "D1Read": `[{"results":[],"success":true}]`, "D1Exec": `[{"results":[],"success":true}]`,
-	"D1Bookmark": `{"bookmark":"b"}`, "D1Restore": `{"bookmark":"b","previous_bookmark":"p"}`, "CreateD1": `{"uuid":"u"}`,
+	"D1Bookmark": `{"bookmark":"b"}`, "D1Import": `{"success":true,"status":"complete"}`, "D1Restore": `{"bookmark":"b","previous_bookmark":"p"}`, "CreateD1": `{"uuid":"u"}`,
 	"R2Buckets": `{"buckets":[]}`, "R2Bucket": `{"name":"b"}`, "KVNamespaces": `[]`, "CreateKVNamespace": `{"id":"k","title":"t"}`, "GraphQL": `{"viewer":{}}`,
 }
 

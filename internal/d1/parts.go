@@ -29,6 +29,8 @@ import (
 type Parts struct {
 	// Ledger are statements that seed the ledger of migrations; "" leaves it to what the database has.
 	Ledger string
+	// Plain leaves the notes out: for files that are put together to one.
+	Plain bool
 	// MaxBytes is where a table's rows go on in another part; 0 means 64 MiB.
 	MaxBytes int64
 	// Create opens a part to be written; it is closed before the next one is opened.
@@ -79,7 +81,7 @@ func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 		if o.SQL == "" || internalName(o.Name) && !reserved(o.Name) {
 			continue
 		}
-		if _, err := copied.Query(ctx, o.SQL); err != nil && !strings.Contains(err.Error(), "already exists") && !strings.Contains(err.Error(), "reserved for internal use") { // shadow tables
+		if _, err := copied.Query(ctx, o.SQL); err != nil && !isShadow(err) {
 			out = append(out, Finding{Rule: "database-unsupported", Level: levelError, Message: fmt.Sprintf("D1 would refuse %s %s: %v", o.Type, o.Name, err),
 				Hint: "change it in the file, or leave it out"})
 		}
@@ -188,7 +190,9 @@ func (w *partWriter) schema(groups [][]*tableInfo) error {
 	if err := w.begin("schema"); err != nil {
 		return err
 	}
-	w.line("CREATE TABLE IF NOT EXISTS " + ProgressTable + " (part TEXT PRIMARY KEY, sum TEXT NOT NULL) WITHOUT ROWID")
+	if !w.Plain {
+		w.line("CREATE TABLE IF NOT EXISTS " + ProgressTable + " (part TEXT PRIMARY KEY, sum TEXT NOT NULL) WITHOUT ROWID")
+	}
 	w.line("CREATE TABLE IF NOT EXISTS " + stagingTable + " (id INTEGER PRIMARY KEY, data BLOB)")
 	for _, group := range groups {
 		for _, t := range group {
@@ -220,6 +224,9 @@ func (w *partWriter) line(sql string) {
 
 // end notes the part in the progress table and closes it.
 func (w *partWriter) end() error {
+	if w.Plain {
+		return w.close()
+	}
 	if err := w.buf.Flush(); err != nil {
 		return err
 	}
@@ -502,7 +509,9 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 		w.written += int64(len(w.Ledger)) + 1
 	}
 	w.line("DROP TABLE " + stagingTable)
-	w.line("DROP TABLE " + ProgressTable)
+	if !w.Plain {
+		w.line("DROP TABLE " + ProgressTable)
+	}
 	return w.close()
 }
 

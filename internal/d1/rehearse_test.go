@@ -207,6 +207,26 @@ func describeRehearsal(r *Rehearsal, answers []int64) string {
 	return strings.Join(lines, "\n")
 }
 
+// A shop with full-text search has tables in its catalogue that only a virtual table can make.
+func TestRehearseWithFullText(t *testing.T) {
+	objects := objectsOf(t, shop+`CREATE VIRTUAL TABLE found USING fts5(name, content='customers', content_rowid='id'); CREATE VIRTUAL TABLE notes USING fts5(body);
+		CREATE TRIGGER customers_found AFTER INSERT ON customers BEGIN INSERT INTO found(rowid, name) VALUES (NEW.id, NEW.name); END;`)
+	r, err := Rehearse(t.Context(), Case{Schema: objects, Running: true, Pending: []Migration{{Name: "1.sql", Path: "1.sql", SQL: "ALTER TABLE customers ADD COLUMN x TEXT; INSERT INTO notes (body) VALUES ('a');"}, {Name: "2.sql", Path: "2.sql", SQL: "DROP TABLE notes;"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "expand: adds column customers.x | inserts into notes\ncontract: drops table notes\n" +
+		"notice migration-incompatible 1 drops table notes: the release that runs today may use it, so the file is applied after the next release has passed its gate\n" +
+		"error migration-destructive 1 drops table notes: 3 rows would go"
+	if got := describeRehearsal(r, []int64{3}); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	s, err := SchemaOf(t.Context(), objects)
+	if err != nil || len(s.tables) != 6 {
+		t.Errorf("%d tables, %v", len(s.tables), err)
+	}
+}
+
 func TestRehearseHelm(t *testing.T) {
 	files := helmMigrations(t)
 	r, err := Rehearse(t.Context(), Case{Pending: files, Running: true, DenyColumns: []string{"tenant_id"}})

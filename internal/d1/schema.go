@@ -32,18 +32,46 @@ func Build(ctx context.Context, objects []Object) (*DB, error) {
 	return db, nil
 }
 
+// BuildTables makes the tables of a catalogue, virtual ones too, in a database that is empty. What belongs to them comes
+// with BuildRest, when the rows are there: triggers must not see them, and indexes are faster made at the end.
+func (db *DB) BuildTables(ctx context.Context, objects []Object) error {
+	return db.exclusive(ctx, func() error {
+		if err := db.own("PRAGMA foreign_keys=OFF"); err != nil {
+			return err
+		}
+		return db.build(objects, func(o Object) bool { return o.Type == "table" })
+	})
+}
+
+// BuildRest makes indexes, views and triggers.
+func (db *DB) BuildRest(ctx context.Context, objects []Object) error {
+	return db.exclusive(ctx, func() error {
+		for _, kind := range []string{"index", "view", "trigger"} {
+			if err := db.build(objects, func(o Object) bool { return o.Type == kind }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // build makes the objects for which want is true.
 func (db *DB) build(objects []Object, want func(Object) bool) error {
 	for _, o := range objects {
 		if o.SQL == "" || internalName(o.Name) || !want(o) {
 			continue
 		}
-		// A virtual table makes its own shadow tables, which the catalogue lists too.
-		if err := db.own(o.SQL); err != nil && !strings.Contains(err.Error(), "already exists") {
+		if err := db.own(o.SQL); err != nil && !isShadow(err) {
 			return fmt.Errorf("%s %s: %w", o.Type, o.Name, err)
 		}
 	}
 	return nil
+}
+
+// isShadow says whether a table was refused because a virtual table has made it already, for its own use: the catalogue
+// lists both.
+func isShadow(err error) bool {
+	return strings.Contains(err.Error(), "already exists") || strings.Contains(err.Error(), "reserved for internal use")
 }
 
 // internalName says whether a name is SQLite's or D1's own.

@@ -1,0 +1,163 @@
+package d1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// PageQuery says how the rows of a table are read from a live D1 without loss: D1's answers are JavaScript values, in which
+// large integers, blobs and NUL characters suffer, so SQLite itself writes every value as a literal of SQL.
+type PageQuery struct {
+	Table string
+	// Columns are what is read, quoted where they need it: the stored columns, behind the rowid where no column shows it.
+	Columns []string
+	// Integer says that the table counts its rows by AUTOINCREMENT.
+	Counts bool
+
+	keys []string // what pages are ordered and cut by
+}
+
+// groupColumns is how many values one column of an answer carries: D1 promises 32 arguments of a function.
+const groupColumns = 25
+
+// PageQueries are the queries for all tables whose rows have to be carried over; what other tables show is left out.
+func (db *DB) PageQueries(ctx context.Context) (list []PageQuery, err error) {
+	err = db.exclusive(ctx, func() error {
+		tables, err := db.tables("")
+		for _, t := range tables {
+			if t.view || t.module == "fts5vocab" || t.module == "fts5" && ftsContent(t.sql) != "own" {
+				continue
+			}
+			q := PageQuery{Table: t.name, Counts: slices.ContainsFunc(pieces(t.sql), func(p piece) bool { return p.is(t.sql, "autoincrement") })}
+			columns, rowid := rowSource(t)
+			for i, c := range columns {
+				if i > 0 || !rowid {
+					c = quoteName(c)
+				}
+				q.Columns = append(q.Columns, c)
+			}
+			switch {
+			case rowid:
+				q.keys = q.Columns[:1]
+			case t.rowid:
+				q.keys = []string{quoteName(primaryKey(t))}
+				if t.module != "" {
+					q.keys = []string{"rowid"}
+				}
+			default:
+				for place := 1; ; place++ {
+					i := slices.IndexFunc(t.columns, func(c column) bool { return c.pk == place })
+					if i < 0 {
+						break
+					}
+					q.keys = append(q.keys, quoteName(t.columns[i].name))
+				}
+			}
+			list = append(list, q)
+		}
+		return err
+	})
+	return list, err
+}
+
+// Longest is the query for how long the longest row is, as n: null in an empty table.
+func (q PageQuery) Longest() string {
+	lengths := make([]string, len(q.Columns))
+	for i, c := range q.Columns {
+		lengths[i] = "ifnull(octet_length(" + c + "),0)"
+	}
+	for len(lengths) > 1 { // in pairs: D1 limits the depth of an expression
+		var next []string
+		for pair := range slices.Chunk(lengths, 2) {
+			next = append(next, "("+strings.Join(pair, "+")+")")
+		}
+		lengths = next
+	}
+	return fmt.Sprintf("SELECT max(%s) AS n FROM %s", lengths[0], quoteName(q.Table))
+}
+
+// SQL is the query for the next limit rows behind the key that the last page ended with, "" for the first page. Its answer
+// has the columns k, the key of the row, and g0, g1, … with literals that Tuple puts together. With hex all text comes as
+// hexadecimal digits, which no encoding can hurt.
+func (q PageQuery) SQL(after string, limit int, hex bool) string {
+	literal := func(c string) string {
+		if hex {
+			return fmt.Sprintf("CASE typeof(%s) WHEN 'text' THEN 'CAST(X'''||hex(%s)||''' AS TEXT)' ELSE quote(%s) END", c, c, c)
+		}
+		return fmt.Sprintf("CASE WHEN typeof(%s)='text' AND instr(%s,char(0)) THEN 'CAST(X'''||hex(%s)||''' AS TEXT)' ELSE quote(%s) END", c, c, c, c)
+	}
+	var columns []string
+	key := make([]string, len(q.keys))
+	for i, k := range q.keys {
+		key[i] = literal(k)
+	}
+	columns = append(columns, "concat_ws(',',"+strings.Join(key, ",")+") AS k")
+	for group := range slices.Chunk(q.Columns, groupColumns) {
+		values := make([]string, len(group))
+		for i, c := range group {
+			values[i] = literal(c)
+		}
+		columns = append(columns, "concat_ws(',',"+strings.Join(values, ",")+") AS g"+strconv.Itoa(len(columns)-1))
+	}
+	order := strings.Join(q.keys, ", ")
+	where := ""
+	if after != "" {
+		where = fmt.Sprintf(" WHERE (%s) > (%s)", order, after)
+	}
+	return fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d", strings.Join(columns, ", "), quoteName(q.Table), where, order, limit)
+}
+
+// Groups is how many columns g0, g1, … an answer has.
+func (q PageQuery) Groups() int { return (len(q.Columns) + groupColumns - 1) / groupColumns }
+
+// Insert puts rows that a page brought into a database whose tables BuildTables made. Each row is the literals of its
+// columns, joined by commas.
+func (db *DB) Insert(ctx context.Context, q PageQuery, rows []string) error {
+	return db.exclusive(ctx, func() error {
+		// The longest value that D1 holds is longer than the longest statement that it takes.
+		defer db.conn.Limit(sqlite3.LIMIT_SQL_LENGTH, db.conn.Limit(sqlite3.LIMIT_SQL_LENGTH, 8*MaxValueBytes))
+		if err := db.own("BEGIN"); err != nil {
+			return err
+		}
+		head := fmt.Sprintf("INSERT INTO %s (%s) VALUES (", quoteName(q.Table), strings.Join(q.Columns, ", "))
+		var b strings.Builder
+		flush := func() error {
+			if b.Len() == 0 {
+				return nil
+			}
+			err := db.own(b.String() + ")")
+			b.Reset()
+			return err
+		}
+		for _, row := range rows {
+			if b.Len() > 0 && b.Len()+len(row) > maxInsert {
+				if err := flush(); err != nil {
+					return fmt.Errorf("copying rows of %s: %w", q.Table, errors.Join(err, db.rollback()))
+				}
+			}
+			if b.Len() == 0 {
+				b.WriteString(head)
+			} else {
+				b.WriteString("),(")
+			}
+			b.WriteString(row)
+		}
+		if err := flush(); err != nil {
+			return fmt.Errorf("copying rows of %s: %w", q.Table, errors.Join(err, db.rollback()))
+		}
+		return db.own("COMMIT")
+	})
+}
+
+// Count sets the number that AUTOINCREMENT goes on from.
+func (db *DB) Count(ctx context.Context, table string, seq int64) error {
+	return db.exclusive(ctx, func() error {
+		return db.own(fmt.Sprintf("DELETE FROM sqlite_sequence WHERE name = %s; INSERT INTO sqlite_sequence (name, seq) VALUES (%[1]s, %d)", quoteText(table), seq))
+	})
+}

@@ -1,0 +1,243 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kvick/shopfleet/internal/cloudflare"
+	"github.com/kvick/shopfleet/internal/d1"
+)
+
+// Bootstrap fills a D1 from a dump. Set the fields before use.
+type Bootstrap struct {
+	CF       *cloudflare.Client
+	Database Database
+	// IntoExisting lets the tables of the dump join others that the database has.
+	IntoExisting bool
+	Progress     Progress
+	// Sleep waits before a part is tried again; nil sleeps for real and stops early with ctx.
+	Sleep func(ctx context.Context, d time.Duration) error
+}
+
+// Bootstrapped is what a bootstrap did.
+type Bootstrapped struct {
+	Database string `json:"database"`
+	// Bookmark is the database's point in time before anything was written; "" when nothing was.
+	Bookmark string `json:"bookmark,omitempty"`
+	// Parts were imported by this run, Known by an earlier one.
+	Parts int `json:"parts"`
+	Known int `json:"parts_known"`
+	// Already says that the database held all of it before.
+	Already bool         `json:"already,omitempty"`
+	Tables  []Comparison `json:"tables"`
+}
+
+// TargetError says why a database is not filled.
+type TargetError struct{ Reason, Advice string }
+
+func (e *TargetError) Error() string { return e.Reason }
+
+// Hint says what can be done.
+func (e *TargetError) Hint() string { return e.Advice }
+
+// target is what the database holds before a bootstrap.
+type target struct {
+	tables   []string
+	progress map[string]string // part → sum; nil when no bootstrap was begun
+}
+
+// Run imports the parts that the database does not have yet, in order, and compares all tables afterwards. It may be
+// stopped anywhere and run again with the same file: a part is imported whole or not at all, and the database says which
+// ones it has.
+//
+// A database that holds other tables is refused with a *TargetError unless IntoExisting is set, and one in which a table
+// of the dump has rows always. One that equals the dump already is fine. After an import that came out different the
+// error is a *MismatchError.
+func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (*Bootstrapped, error) {
+	out := &Bootstrapped{Database: b.Database.Name}
+	have, err := b.look(ctx)
+	if err != nil {
+		return out, err
+	}
+	already, err := b.admit(ctx, dump, have, out)
+	if err != nil || already {
+		return out, err
+	}
+	if out.Bookmark, err = b.CF.D1Bookmark(ctx, b.Database.ID, time.Time{}); err != nil {
+		return out, fmt.Errorf("taking a bookmark of %s: %w", b.Database.Name, err)
+	}
+	var sent int64
+	for i, part := range dump.Parts {
+		b.Progress.tell(fmt.Sprintf("importing %s (%d of %d)", part.Name, i+1, len(dump.Parts)), sent, dump.Bytes)
+		if have.progress[part.Name] == part.Sum && part.Sum != "" {
+			out.Known++
+		} else if err := b.importPart(ctx, dump, part); err != nil {
+			return out, err
+		} else {
+			out.Parts++
+		}
+		sent += part.Bytes
+	}
+	b.Progress.tell("imported", sent, dump.Bytes)
+	live, err := liveSums(ctx, b.CF, b.Database, dump.queries, b.Progress)
+	if err != nil {
+		return out, err
+	}
+	out.Tables, err = compare(dump.sums, live)
+	return out, err
+}
+
+// look reads what the database holds.
+func (b *Bootstrap) look(ctx context.Context) (target, error) {
+	var t target
+	rows, err := b.CF.D1Read(ctx, b.Database.ID, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*' ORDER BY name")
+	var list []struct{ Name string }
+	if err == nil {
+		err = rows.Decode(&list)
+	}
+	if err != nil {
+		return t, fmt.Errorf("reading the schema of %s: %w", b.Database.Name, err)
+	}
+	for _, r := range list {
+		if r.Name == d1.ProgressTable {
+			t.progress = map[string]string{}
+			continue
+		}
+		t.tables = append(t.tables, r.Name)
+	}
+	if t.progress == nil {
+		return t, nil
+	}
+	rows, err = b.CF.D1Read(ctx, b.Database.ID, "SELECT part, sum FROM "+d1.ProgressTable)
+	var parts []struct{ Part, Sum string }
+	if err == nil {
+		err = rows.Decode(&parts)
+	}
+	if err != nil {
+		return t, fmt.Errorf("reading how far the bootstrap of %s came: %w", b.Database.Name, err)
+	}
+	for _, p := range parts {
+		t.progress[p.Part] = p.Sum
+	}
+	return t, nil
+}
+
+// admit decides whether the database may be filled; already says that nothing is left to do.
+func (b *Bootstrap) admit(ctx context.Context, dump *Dumped, have target, out *Bootstrapped) (already bool, err error) {
+	if have.progress != nil {
+		for _, part := range slices.Sorted(maps.Keys(have.progress)) {
+			if !slices.ContainsFunc(dump.Parts, func(p d1.Part) bool { return p.Name == part && p.Sum == have.progress[part] }) {
+				return false, &TargetError{
+					Reason: fmt.Sprintf("%s is half filled from another file, or from this one before it changed: its part %s is not one of this dump", b.Database.Name, part),
+					Advice: "run the bootstrap with the file that it was begun with, or empty the database first",
+				}
+			}
+		}
+		return false, nil // our own work, cut off
+	}
+	if len(have.tables) == 0 {
+		return false, nil
+	}
+	var both []string
+	for _, t := range dump.Tables {
+		if slices.ContainsFunc(have.tables, func(name string) bool { return strings.EqualFold(name, t) }) {
+			both = append(both, t)
+		}
+	}
+	if len(both) == len(dump.Tables) {
+		live, err := liveSums(ctx, b.CF, b.Database, dump.queries, b.Progress)
+		if err == nil {
+			if tables, err := compare(dump.sums, live); err == nil {
+				out.Already, out.Tables = true, tables
+				return true, nil
+			}
+		} else if ctx.Err() != nil {
+			return false, err
+		}
+	}
+	if !b.IntoExisting {
+		return false, &TargetError{
+			Reason: fmt.Sprintf("%s is not empty: it holds %s", b.Database.Name, someOf(have.tables)),
+			Advice: "a bootstrap is for a fresh database; --into-existing adds the file's tables beside those that are there",
+		}
+	}
+	if len(both) > 0 {
+		return false, &TargetError{
+			Reason: fmt.Sprintf("%s has %s already", b.Database.Name, someOf(both)),
+			Advice: "a bootstrap makes its tables and adds to none: rename them in the file, or drop them in the database",
+		}
+	}
+	return false, nil
+}
+
+func someOf(names []string) string {
+	if len(names) > 5 {
+		return fmt.Sprintf("%s and %d more tables", strings.Join(names[:5], ", "), len(names)-5)
+	}
+	return strings.Join(names, ", ")
+}
+
+// partTries is how often a part is tried whose fate the database could tell.
+const partTries = 4
+
+// importPart imports one part. When it is not clear what became of it, the database is asked before it is tried again.
+func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part) error {
+	file := cloudflare.SQLFile{MD5: part.MD5, Size: part.Bytes, Open: func() (io.ReadCloser, error) { return os.Open(filepath.Join(dump.Dir, part.Name)) }}
+	for try := 1; ; try++ {
+		_, err := b.CF.D1Import(ctx, b.Database.ID, file)
+		if err == nil && try == 1 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("importing %s: %w", part.Name, errors.Join(ctx.Err(), err))
+		}
+		done, lookErr := b.imported(ctx, part)
+		switch {
+		case lookErr == nil && done:
+			return nil
+		case lookErr == nil && err == nil:
+			// D1 knows the file by its MD5 and answered without running it, though the database lost what it had done.
+			return fmt.Errorf("importing %s: D1 says that it has imported the file, and the database does not have it", part.Name)
+		case try == partTries, errors.Is(err, cloudflare.ErrImportFailed) && lookErr == nil:
+			return fmt.Errorf("importing %s: %w", part.Name, errors.Join(err, lookErr))
+		}
+		// It may still be running: D1 answers nothing else until it is through.
+		if err := b.sleep(ctx, time.Duration(try)*time.Second); err != nil {
+			return fmt.Errorf("importing %s: %w", part.Name, err)
+		}
+	}
+}
+
+func (b *Bootstrap) sleep(ctx context.Context, d time.Duration) error {
+	if b.Sleep != nil {
+		return b.Sleep(ctx, d)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// imported asks the database whether it has a part. The last one leaves no note: it takes the table of notes away.
+func (b *Bootstrap) imported(ctx context.Context, part d1.Part) (bool, error) {
+	have, err := b.look(ctx)
+	if err != nil {
+		return false, err
+	}
+	if part.Sum == "" {
+		return have.progress == nil, nil
+	}
+	return have.progress[part.Name] == part.Sum, nil
+}

@@ -1,0 +1,250 @@
+// Package transfer moves whole databases between a shop's D1 and files: a fresh D1 is filled from an SQLite file, and a
+// live one is written to a file of SQL. It is apart from package deploy because it has another reason to change, the
+// formats and limits of bulk data, and no part in a release.
+//
+//	plan, err := transfer.Dump(ctx, "helm.sqlite", dir, options)    // no network: the parts, as files
+//	done, err := (&transfer.Bootstrap{CF: cf, …}).Run(ctx, plan)      // the parts into a D1, compared afterwards
+//	done, err := (&transfer.Export{CF: cf, …}).Run(ctx, out)          // a D1 into a file, compared afterwards
+//
+// Both directions end with the same question to both sides: how many rows does each table have, and what do their values
+// add up to (d1.SumQuery).
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kvick/shopfleet/internal/cloudflare"
+	"github.com/kvick/shopfleet/internal/d1"
+)
+
+// Database names the D1 that is worked on.
+type Database struct{ ID, Name string }
+
+// Progress is told how far a transfer has come; it may be nil, and is called by one goroutine at a time. total is 0 when
+// it is not known.
+type Progress func(doing string, done, total int64)
+
+func (p Progress) tell(doing string, done, total int64) {
+	if p != nil {
+		p(doing, done, total)
+	}
+}
+
+// Comparison is one table on both sides.
+type Comparison struct {
+	Table string `json:"table"`
+	// Rows and Sum are of the file, LiveRows and LiveSum of the shop's database.
+	Rows     int64 `json:"rows"`
+	Sum      int64 `json:"checksum"`
+	LiveRows int64 `json:"live_rows"`
+	LiveSum  int64 `json:"live_checksum"`
+}
+
+// Equal says whether both sides have the same rows.
+func (c Comparison) Equal() bool { return c.Rows == c.LiveRows && c.Sum == c.LiveSum }
+
+// MismatchError says that after a transfer the two sides differ.
+type MismatchError struct{ Tables []Comparison }
+
+func (e *MismatchError) Error() string {
+	var differ []string
+	for _, c := range e.Tables {
+		if !c.Equal() {
+			differ = append(differ, fmt.Sprintf("%s (%d rows, %d live)", c.Table, c.Rows, c.LiveRows))
+		}
+	}
+	return "the two sides differ: " + strings.Join(differ, ", ")
+}
+
+// Hint says why that can be.
+func (e *MismatchError) Hint() string {
+	return "something wrote to the shop's database meanwhile; run the same command again at a quiet time"
+}
+
+// Dumped is a database as files.
+type Dumped struct {
+	Dir    string    `json:"dir"`
+	Parts  []d1.Part `json:"parts"`
+	Rows   int64     `json:"rows"`
+	Bytes  int64     `json:"bytes"`
+	Tables []string  `json:"-"`
+
+	queries []d1.SumQuery
+	sums    []d1.TableSum
+}
+
+// Dump writes the SQLite database in file as parts (d1.Parts) into dir, which must be empty or not exist. ledger are
+// statements that seed the ledger of migrations; "" leaves it to what the file has. What D1 would not take comes back as
+// findings, and nothing is written then.
+func Dump(ctx context.Context, file, dir, ledger string, progress Progress) (*Dumped, []d1.Finding, error) {
+	db, err := d1.OpenReadOnly(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer db.Close()
+	progress.tell("checking "+filepath.Base(file), 0, 0)
+	findings, err := db.Check(ctx)
+	if err != nil || len(findings) > 0 {
+		return nil, findings, err
+	}
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return nil, nil, &NotEmptyError{Dir: dir}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("making room for the dump: %w", err)
+	}
+	out := &Dumped{Dir: dir}
+	if out.queries, err = db.SumQueries(ctx); err != nil {
+		return nil, nil, err
+	}
+	// Both read the file; neither holds it in memory.
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		other, err := d1.OpenReadOnly(file)
+		if err != nil {
+			return err
+		}
+		defer other.Close()
+		out.sums, err = other.Sums(gctx, out.queries)
+		return err
+	})
+	group.Go(func() (err error) {
+		out.Parts, err = d1.Parts{
+			Ledger:   ledger,
+			Create:   func(name string) (io.WriteCloser, error) { return os.Create(filepath.Join(dir, name)) },
+			Progress: func(rows int64) { progress.tell("writing rows", rows, 0) },
+		}.Write(gctx, db)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for _, p := range out.Parts {
+		out.Rows += p.Rows
+		out.Bytes += p.Bytes
+	}
+	for _, s := range out.sums {
+		out.Tables = append(out.Tables, s.Table)
+	}
+	return out, nil, nil
+}
+
+// NotEmptyError says that a folder for a dump holds something already.
+type NotEmptyError struct{ Dir string }
+
+func (e *NotEmptyError) Error() string { return e.Dir + " is not empty" }
+
+// Hint says what to do.
+func (e *NotEmptyError) Hint() string { return "name a new folder: parts of two dumps must not mix" }
+
+// pageRows is how many rows one call sums up: a small part of the 30 seconds that D1 gives a call.
+const pageRows = 100_000
+
+// liveSums asks a database for its sums, a page at a time.
+func liveSums(ctx context.Context, cf *cloudflare.Client, db Database, queries []d1.SumQuery, progress Progress) ([]d1.TableSum, error) {
+	var out []d1.TableSum
+	for i, q := range queries {
+		progress.tell("comparing tables", int64(i), int64(len(queries)))
+		if q.First() {
+			out = append(out, d1.TableSum{Table: q.Table})
+		}
+		sum := &out[len(out)-1]
+		lo, hi := int64(0), int64(1)
+		if q.Key != "" {
+			var ends []struct{ Lo, Hi *float64 }
+			if err := read(ctx, cf, db, q.Range(), &ends); err != nil {
+				return nil, err
+			}
+			if ends[0].Lo == nil {
+				continue
+			}
+			// Numbers beyond 2^53 come rounded: the range is widened by as much.
+			lo, hi = widened(*ends[0].Lo, -1), widened(*ends[0].Hi, 1)
+		}
+		for from := lo - 1; from < hi; {
+			to := hi
+			if q.Key != "" {
+				var err error
+				if to, err = pageEnd(ctx, cf, db, q, from, hi); err != nil {
+					return nil, err
+				}
+			}
+			var page []struct{ N, S float64 }
+			if err := read(ctx, cf, db, q.SQL(from, to), &page); err != nil {
+				return nil, err
+			}
+			sum.Add(int64(page[0].N), int64(page[0].S), q.First())
+			from = to
+		}
+	}
+	return out, nil
+}
+
+const exact = 1 << 53
+
+func widened(n float64, by int64) int64 {
+	switch {
+	case n >= 9.2e18:
+		return 1<<63 - 1
+	case n <= -9.2e18:
+		return -1<<63 + 1
+	case n > exact || n < -exact:
+		return int64(n) + by*2048
+	}
+	return int64(n)
+}
+
+// pageEnd finds the key that ends a page of at most pageRows rows; most tables are smaller than one.
+func pageEnd(ctx context.Context, cf *cloudflare.Client, db Database, q d1.SumQuery, from, hi int64) (int64, error) {
+	if uint64(hi-from) <= pageRows {
+		return hi, nil
+	}
+	var list []struct{ K *float64 }
+	sql := fmt.Sprintf("SELECT max(k) AS k FROM (SELECT %s AS k FROM %s WHERE %s > %d ORDER BY k LIMIT %d)", q.Key, quoteName(q.Table), q.Key, from, pageRows)
+	if err := read(ctx, cf, db, sql, &list); err != nil {
+		return 0, err
+	}
+	if list[0].K == nil {
+		return hi, nil
+	}
+	return min(hi, max(from+1, widened(*list[0].K, 1))), nil
+}
+
+// read runs one SELECT and decodes its rows into v, of which there must be one at least.
+func read[T any](ctx context.Context, cf *cloudflare.Client, db Database, sql string, v *[]T) error {
+	rows, err := cf.D1Read(ctx, db.ID, sql)
+	if err == nil {
+		err = rows.Decode(v)
+	}
+	if err == nil && len(*v) == 0 {
+		err = errors.New("no row came back")
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", db.Name, err)
+	}
+	return nil
+}
+
+// compare puts the sums of both sides beside each other.
+func compare(file, live []d1.TableSum) ([]Comparison, error) {
+	out := make([]Comparison, len(file))
+	equal := true
+	for i, f := range file {
+		out[i] = Comparison{Table: f.Table, Rows: f.Rows, Sum: f.Sum, LiveRows: live[i].Rows, LiveSum: live[i].Sum}
+		equal = equal && out[i].Equal()
+	}
+	if !equal {
+		return out, &MismatchError{Tables: out}
+	}
+	return out, nil
+}
+
+func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
