@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/d1"
 )
@@ -74,25 +76,59 @@ func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (*Bootstrapped, error
 	if out.Bookmark, err = b.CF.D1Bookmark(ctx, b.Database.ID, time.Time{}); err != nil {
 		return out, fmt.Errorf("taking a bookmark of %s: %w", b.Database.Name, err)
 	}
+	// While D1 works, the file's own sums are made.
+	var file []d1.TableSum
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		file, err = dump.sums(gctx)
+		return err
+	})
+	group.Go(func() error { return b.importParts(gctx, dump, have, out) })
+	if err := group.Wait(); err != nil {
+		return out, err
+	}
+	live, err := liveSums(ctx, b.CF, b.Database, dump.queries, b.Progress)
+	if err != nil {
+		return out, err
+	}
+	out.Tables, err = compare(file, live)
+	return out, err
+}
+
+// compare asks both sides, at the same time.
+func (b *Bootstrap) compare(ctx context.Context, dump *Dumped) ([]Comparison, error) {
+	var file, live []d1.TableSum
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		file, err = dump.sums(gctx)
+		return err
+	})
+	group.Go(func() (err error) {
+		live, err = liveSums(gctx, b.CF, b.Database, dump.queries, b.Progress)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return compare(file, live)
+}
+
+// importParts imports what the database does not have, in order.
+func (b *Bootstrap) importParts(ctx context.Context, dump *Dumped, have target, out *Bootstrapped) error {
 	var sent int64
 	for i, part := range dump.Parts {
 		b.Progress.tell(fmt.Sprintf("importing %s (%d of %d)", part.Name, i+1, len(dump.Parts)), sent, dump.Bytes)
 		if have.progress[part.Name] == part.Sum && part.Sum != "" {
 			out.Known++
 		} else if err := b.importPart(ctx, dump, part); err != nil {
-			return out, err
+			return err
 		} else {
 			out.Parts++
 		}
 		sent += part.Bytes
 	}
 	b.Progress.tell("imported", sent, dump.Bytes)
-	live, err := liveSums(ctx, b.CF, b.Database, dump.queries, b.Progress)
-	if err != nil {
-		return out, err
-	}
-	out.Tables, err = compare(dump.sums, live)
-	return out, err
+	return nil
 }
 
 // look reads what the database holds.
@@ -153,13 +189,12 @@ func (b *Bootstrap) admit(ctx context.Context, dump *Dumped, have target, out *B
 		}
 	}
 	if len(both) == len(dump.Tables) {
-		live, err := liveSums(ctx, b.CF, b.Database, dump.queries, b.Progress)
+		tables, err := b.compare(ctx, dump)
 		if err == nil {
-			if tables, err := compare(dump.sums, live); err == nil {
-				out.Already, out.Tables = true, tables
-				return true, nil
-			}
-		} else if ctx.Err() != nil {
+			out.Already, out.Tables = true, tables
+			return true, nil
+		}
+		if ctx.Err() != nil {
 			return false, err
 		}
 	}

@@ -19,8 +19,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/d1"
 )
@@ -77,8 +75,18 @@ type Dumped struct {
 	Bytes  int64     `json:"bytes"`
 	Tables []string  `json:"-"`
 
+	file    string
 	queries []d1.SumQuery
-	sums    []d1.TableSum
+}
+
+// sums reads the file once more for its counts and checksums.
+func (d *Dumped) sums(ctx context.Context) ([]d1.TableSum, error) {
+	db, err := d1.OpenReadOnly(d.file)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return db.Sums(ctx, d.queries)
 }
 
 // Dump writes the SQLite database in file as parts (d1.Parts) into dir, which must be empty or not exist. ledger are
@@ -101,38 +109,26 @@ func Dump(ctx context.Context, file, dir, ledger string, progress Progress) (*Du
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("making room for the dump: %w", err)
 	}
-	out := &Dumped{Dir: dir}
+	out := &Dumped{Dir: dir, file: file}
 	if out.queries, err = db.SumQueries(ctx); err != nil {
 		return nil, nil, err
 	}
-	// Both read the file; neither holds it in memory.
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		other, err := d1.OpenReadOnly(file)
-		if err != nil {
-			return err
-		}
-		defer other.Close()
-		out.sums, err = other.Sums(gctx, out.queries)
-		return err
-	})
-	group.Go(func() (err error) {
-		out.Parts, err = d1.Parts{
-			Ledger:   ledger,
-			Create:   func(name string) (io.WriteCloser, error) { return os.Create(filepath.Join(dir, name)) },
-			Progress: func(rows int64) { progress.tell("writing rows", rows, 0) },
-		}.Write(gctx, db)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	out.Parts, err = d1.Parts{
+		Ledger:   ledger,
+		Create:   func(name string) (io.WriteCloser, error) { return os.Create(filepath.Join(dir, name)) },
+		Progress: func(rows int64) { progress.tell("writing rows", rows, 0) },
+	}.Write(ctx, db)
+	if err != nil {
 		return nil, nil, err
 	}
 	for _, p := range out.Parts {
 		out.Rows += p.Rows
 		out.Bytes += p.Bytes
 	}
-	for _, s := range out.sums {
-		out.Tables = append(out.Tables, s.Table)
+	for _, q := range out.queries {
+		if q.First() {
+			out.Tables = append(out.Tables, q.Table)
+		}
 	}
 	return out, nil, nil
 }
