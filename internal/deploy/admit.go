@@ -45,6 +45,23 @@ func admitOffline(want *Desired) []Finding {
 	if c.Main == "" && c.Assets == nil {
 		add("nothing-to-deploy", env, "the config has neither main nor assets", "a main module", "set main in wrangler.jsonc")
 	}
+	out = append(out, admitDatabases(want)...)
+	for _, b := range c.Bindings {
+		out = append(out, want.admitBinding(b)...)
+	}
+	return append(out, want.admitHostnames()...)
+}
+
+// admitDatabases checks that every D1 binding names the shop's own database.
+func admitDatabases(want *Desired) []Finding {
+	var out []Finding
+	c, shop := want.Config, want.Shop
+	env := []any{"env", c.Env}
+	add := func(rule string, path []any, message, expected, hint string) {
+		f := Finding{Rule: rule, Level: LevelError, Message: message, Expected: expected, Hint: hint}
+		want.locate(&f, path...)
+		out = append(out, f)
+	}
 	for i, db := range c.D1 {
 		at := append(env, "d1_databases", i)
 		switch {
@@ -59,10 +76,7 @@ func admitOffline(want *Desired) []Finding {
 				shop.D1ID, "bind the shop's own database, or correct the exception in fleet.yml")
 		}
 	}
-	for _, b := range c.Bindings {
-		out = append(out, want.admitBinding(b)...)
-	}
-	return append(out, want.admitHostnames()...)
+	return out
 }
 
 // admitBinding checks one binding whose owner shows in the config itself. D1

@@ -153,6 +153,8 @@ const (
 	ActionRoutes    Action = "routes"          // zone routes of this Worker
 	ActionGate      Action = "gate"            // check the release, restore the known good one when it fails
 	ActionContract  Action = "contract"        // apply pending migrations that take away what the release before used
+
+	ActionRestore Action = "restore" // put the database back, in Restore and in no Plan
 )
 
 // Step is one change in a plan, as data: it holds every id that Apply needs,

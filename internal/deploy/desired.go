@@ -85,21 +85,9 @@ type Builder struct {
 // come back as Findings, all that can be known without asking anybody at once;
 // any other error is the machine's.
 func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
-	project, err := wrangler.Parse(src.Dir, src.ConfigName, src.Config)
+	config, err := resolve(src)
 	if err != nil {
-		return nil, asFindings(err)
-	}
-	if !slices.Contains(project.Envs(), src.Shop.Slug) {
-		return nil, Findings{{
-			Rule: "overlay-missing", Level: LevelError, File: src.ConfigName,
-			Message:  fmt.Sprintf("branch %s has no overlay: %s defines no env.%s", src.Shop.Branch, src.ConfigName, src.Shop.Slug),
-			Expected: "env." + src.Shop.Slug + known(project.Envs()),
-			Hint:     "add env." + src.Shop.Slug + " with the shop's name, bindings and routes",
-		}}
-	}
-	config, err := project.Resolve(src.Shop.Slug)
-	if err != nil {
-		return nil, asFindings(err)
+		return nil, err
 	}
 	if config.Build.Command != "" {
 		// It writes where it wants, and the directory may be other shops' too.
@@ -111,11 +99,8 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 			return nil, fmt.Errorf("copying the tree for build.command: %w", err)
 		}
 		src.Dir = private
-		if project, err = wrangler.Parse(src.Dir, src.ConfigName, src.Config); err != nil {
-			return nil, asFindings(err)
-		}
-		if config, err = project.Resolve(src.Shop.Slug); err != nil {
-			return nil, asFindings(err)
+		if config, err = resolve(src); err != nil {
+			return nil, err
 		}
 	}
 	want := &Desired{
@@ -194,6 +179,27 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		}
 	}
 	return want, nil
+}
+
+// resolve reads the config of a shop's commit, as far as it is the shop's. The error is Findings.
+func resolve(src Source) (*wrangler.Config, error) {
+	project, err := wrangler.Parse(src.Dir, src.ConfigName, src.Config)
+	if err != nil {
+		return nil, asFindings(err)
+	}
+	if !slices.Contains(project.Envs(), src.Shop.Slug) {
+		return nil, Findings{{
+			Rule: "overlay-missing", Level: LevelError, File: src.ConfigName,
+			Message:  fmt.Sprintf("branch %s has no overlay: %s defines no env.%s", src.Shop.Branch, src.ConfigName, src.Shop.Slug),
+			Expected: "env." + src.Shop.Slug + known(project.Envs()),
+			Hint:     "add env." + src.Shop.Slug + " with the shop's name, bindings and routes",
+		}}
+	}
+	config, err := project.Resolve(src.Shop.Slug)
+	if err != nil {
+		return nil, asFindings(err)
+	}
+	return config, nil
 }
 
 // warn keeps what the packages below found and went on after.

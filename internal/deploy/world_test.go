@@ -44,7 +44,12 @@ type stage struct {
 
 func newStage(t testing.TB) *stage {
 	t.Helper()
-	s := &stage{t: t, World: simtest.New(t, sim.Options{KeepBodies: true}), dir: t.TempDir()}
+	return newStageIn(t, sim.Options{KeepBodies: true})
+}
+
+func newStageIn(t testing.TB, o sim.Options) *stage {
+	t.Helper()
+	s := &stage{t: t, World: simtest.New(t, o), dir: t.TempDir()}
 	if err := os.CopyFS(s.dir, os.DirFS(helm)); err != nil {
 		t.Fatal(err)
 	}
