@@ -10,9 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -51,6 +53,8 @@ func TestMain(m *testing.M) {
 //	heal                removes all faults
 //	writes N            requires that N calls since the last `writes` or `calls` may have changed something
 //	outside WORKER      releases other code on a Worker, as somebody with the dashboard would
+//	take NAME REGEXP    keeps what the group in REGEXP matches in the last standard output as $NAME
+//	tick                waits for the next second: D1's CURRENT_TIMESTAMP counts in seconds
 //	edit FILE OLD NEW   replaces text in a file
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
@@ -67,6 +71,8 @@ func TestScripts(t *testing.T) {
 			"heal":    cmdHeal,
 			"writes":  cmdWrites,
 			"outside": cmdOutside,
+			"take":    cmdTake,
+			"tick":    cmdTick,
 			"edit":    cmdEdit,
 			"sql":     cmdSQL,
 		},
@@ -195,6 +201,27 @@ func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("shop %s has no database", args[0])
+}
+
+func cmdTake(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: take NAME REGEXP")
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	m := re.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) != 2 {
+		ts.Fatalf("the output has no %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
+}
+
+func cmdTick(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: tick")
+	}
+	now := time.Now()
+	time.Sleep(now.Truncate(time.Second).Add(time.Second).Sub(now))
 }
 
 func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {

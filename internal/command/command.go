@@ -193,7 +193,7 @@ good version restored.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return Usage(err, "run "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(d.deploy(), d.plan(), d.lint(), d.schema(), d.version())
+	root.AddCommand(d.deploy(), d.plan(), d.d1(), d.lint(), d.schema(), d.version())
 	return root
 }
 

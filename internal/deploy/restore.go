@@ -378,7 +378,8 @@ func (e *Engine) lookForRestore(ctx context.Context, plan *RestorePlan, before s
 	if present == before {
 		return false, true // nothing at all was written since
 	}
-	// The shop may have written, or the restore happened. A restore takes all rows at once that the plan counted.
+	// The shop may have written, or the restore happened. A restore takes all rows at once that the plan counted, and
+	// brings back old ones that were not there: what the shop makes meanwhile is younger than the plan.
 	db := wrangler.D1Database{DatabaseName: plan.Database, DatabaseID: plan.DatabaseID, MigrationsTable: plan.Ledger}
 	now, migrations, err := losses(ctx, e.CF, db, plan.At, plan.Made)
 	if err != nil {
@@ -397,12 +398,16 @@ func (e *Engine) lookForRestore(ctx context.Context, plan *RestorePlan, before s
 		}
 	}
 	for _, was := range plan.Losses {
-		var is int64
-		if i := slices.IndexFunc(now, func(l Loss) bool { return l.Table == was.Table }); i >= 0 {
-			is = now[i].Made
+		i := slices.IndexFunc(now, func(l Loss) bool { return l.Table == was.Table })
+		is := Loss{}
+		if i >= 0 {
+			is = now[i]
 		}
 		if was.Known == Exact || was.Known == AtLeast {
-			see(was.Made, is)
+			see(was.Made, is.Made)
+		}
+		if is.old > was.Rows {
+			gone++
 		}
 	}
 	see(int64(len(plan.Migrations)), int64(len(migrations)))

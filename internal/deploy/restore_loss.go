@@ -41,6 +41,9 @@ type Loss struct {
 	Changed int64 `json:"changed,omitempty"`
 	// By is what tells: a column, or columns that refer to rows whose age is known.
 	By string `json:"by,omitempty"`
+
+	// old counts the rows that were made up to the time until which losses are counted; 0 without such a time.
+	old int64
 }
 
 // UndoneMigration is a file that a restore takes out of the ledger again, with everything it changed.
@@ -55,6 +58,7 @@ type UndoneMigration struct {
 type clock struct {
 	column string
 	later  string // the row's time is after the target
+	young  string // the row's time is after the end of what is counted; "" when all is
 	odd    string // the row's time is none: later says nothing about it
 	coarse bool   // the column cannot tell rows around the target apart
 }
@@ -300,11 +304,10 @@ func (c *clocks) read(ctx context.Context, column, expression string) (clock, bo
 		return clock{}, false
 	}
 	if !c.until.IsZero() {
-		after, _, ok := condition(c.until)
-		if !ok {
+		if out.young, _, ok = condition(c.until); !ok {
 			return clock{}, false
 		}
-		out.later = "(" + out.later + " AND NOT " + after + ")"
+		out.later = "(" + out.later + " AND NOT " + out.young + ")"
 	}
 	return out, true
 }
@@ -318,6 +321,7 @@ type question struct {
 	made    string // condition; "" when nothing tells
 	changed string // condition of rows that changed; "" when nothing tells
 	odd     string
+	old     string
 }
 
 // lossOf decides what to ask about a table. above are the tables on the way here through references.
@@ -334,6 +338,9 @@ func lossOf(tables map[string]*table, t *table, above ...string) question {
 	}
 	made := t.clocks[i]
 	q.made, q.odd = made.later, made.odd
+	if made.young != "" {
+		q.old = "NOT " + made.young
+	}
 	if made.coarse {
 		q.loss.Known = lessSure(q.loss.Known)
 	}
@@ -387,7 +394,7 @@ func lessSure(c Certainty) Certainty {
 	return Unknown
 }
 
-// sql is one column of a SELECT: rows, made, changed and odd as a JSON array.
+// sql is one column of a SELECT: rows, made, changed, odd and old as a JSON array.
 func (q question) sql() string {
 	count := func(condition string) string {
 		if condition == "" {
@@ -395,7 +402,7 @@ func (q question) sql() string {
 		}
 		return "count(*) FILTER (WHERE " + condition + ")"
 	}
-	return fmt.Sprintf("(SELECT json_array(count(*), %s, %s, %s) FROM %s)", count(q.made), count(q.changed), count(q.odd), quoteName(q.loss.Table))
+	return fmt.Sprintf("(SELECT json_array(count(*), %s, %s, %s, %s) FROM %s)", count(q.made), count(q.changed), count(q.odd), count(q.old), quoteName(q.loss.Table))
 }
 
 // D1 allows 100 columns in a result and 100,000 bytes of SQL (feasibility.md §5).
@@ -449,11 +456,11 @@ func losses(ctx context.Context, cf *cloudflare.Client, db wrangler.D1Database, 
 		return nil, nil, err
 	}
 	for i, q := range questions {
-		var n [4]int64
+		var n [5]int64
 		if err := json.Unmarshal([]byte(answers[i]), &n); err != nil {
 			return nil, nil, fmt.Errorf("reading the rows of %s: %w", q.loss.Table, err)
 		}
-		q.loss.Rows, q.loss.Made, q.loss.Changed = n[0], n[1], n[2]
+		q.loss.Rows, q.loss.Made, q.loss.Changed, q.loss.old = n[0], n[1], n[2], n[4]
 		if n[3] > 0 {
 			q.loss.Known = lessSure(q.loss.Known)
 		}

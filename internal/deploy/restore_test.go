@@ -568,6 +568,28 @@ func TestRestoreLostAnswerOfABusyShop(t *testing.T) {
 	}
 }
 
+// Undoing a restore takes nothing away, it brings rows back. They tell that it happened.
+func TestRestoreLostAnswerOfAnUndo(t *testing.T) {
+	p := newPast(t)
+	p.sql(twoSales)
+	target := p.bookmark()
+	p.pass(time.Hour)
+	p.sql("INSERT INTO sales (id, sold_at) VALUES (7, strftime('%Y-%m-%dT%H:%M:%SZ', NOW))")
+	p.pass(time.Minute)
+	out, err := p.e.Restore(context.Background(), p.shop, p.plan(deploy.RestoreTarget{Bookmark: target}), nil)
+	p.must(err)
+	p.pass(time.Minute)
+	_, err = p.Fault(sim.Rule{Path: "/time_travel/restore", Drop: sim.DropAfter})
+	p.must(err)
+	p.ForgetRequests()
+	out, err = p.e.Restore(context.Background(), p.shop, p.plan(deploy.RestoreTarget{Bookmark: out.Undo}), nil)
+	p.must(err)
+	ids, _ := p.rows()
+	if !out.Changed || !out.Adopted || len(writes(p.Requests())) != 1 || !slices.Equal(ids["sales"], []int64{1, 2, 7}) {
+		t.Errorf("outcome %+v, writes %q, sales %v", out, writes(p.Requests()), ids["sales"])
+	}
+}
+
 func TestRestoreCancelledSendsNothing(t *testing.T) {
 	p := newPast(t)
 	target := p.bookmark()

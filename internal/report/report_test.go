@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -46,6 +47,19 @@ func TestPages(t *testing.T) {
 	restored := *outcome
 	restored.Restored, restored.VersionID, restored.NotUndone = "v1", "v1", []string{"migrations (bookmark b1)"}
 	restored.Gate = deploy.GateResult{URL: "https://h/x", Tries: 3, Reason: "it answered 500"}
+	at := time.Date(2026, 11, 23, 9, 2, 0, 999_000_000, time.UTC)
+	restore := &deploy.RestorePlan{Shop: "swicked", Worker: "helm-swicked", Database: "db", DatabaseID: "id", Bookmark: "b1", At: at, Release: "v1", Live: "v2", Present: "b2", Made: at.Add(time.Hour),
+		Losses: []deploy.Loss{
+			{Table: "bikes\x1b[31m", Rows: 40, Known: deploy.Exact, By: "created_at"}, {Table: "colors", Rows: 12, Known: deploy.Unknown},
+			{Table: "items", Rows: 12345, Made: 7, Known: deploy.AtLeast, By: "sale_id"}, {Table: "größen", Rows: 3, Made: 3, Known: deploy.AtMost, By: "updated_at"},
+			{Table: "orders", Rows: 9, Known: deploy.Exact, By: "created_at", Changed: 2}, {Table: "sales", Rows: 900, Made: 3, Known: deploy.Exact, By: "sold_at"},
+		},
+		Migrations: []deploy.UndoneMigration{{Name: "002.sql", AppliedAt: "2026-11-23 09:02:00"}, {Name: "003.sql", AppliedAt: "2026-11-23 09:30:00", Sure: true}},
+		NotUndone:  []string{"code: version v2 stays live", "files in R2 bucket b"},
+		Findings:   []deploy.Finding{{Rule: "restore-undoes-migrations", Level: "warning", Message: "undoes 003.sql", Hint: "release first"}},
+	}
+	nothing := &deploy.RestorePlan{Shop: "swicked", Database: "db", Bookmark: "b2", Present: "b2", At: at}
+	undo := &deploy.Restored{Shop: "swicked", Database: "db", Changed: true, Target: "b1", Undo: "b2", Adopted: true, Duration: time.Second}
 	for name, write := range map[string]func(*bytes.Buffer) error{
 		"findings": func(b *bytes.Buffer) error { return report.Findings(b, report.Style{}, findings) },
 		"color":    func(b *bytes.Buffer) error { return report.Findings(b, report.Style{Color: true}, findings[:1]) },
@@ -53,8 +67,12 @@ func TestPages(t *testing.T) {
 		"unchanged": func(b *bytes.Buffer) error {
 			return report.Plan(b, report.Style{}, &deploy.Plan{Shop: "s", Worker: "w"})
 		},
-		"released":    func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
-		"restored":    func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
+		"released": func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, outcome) },
+		"restored": func(b *bytes.Buffer) error { return report.Outcome(b, report.Style{}, &restored) },
+		"restore": func(b *bytes.Buffer) error {
+			return errors.Join(report.RestorePlan(b, report.Style{}, restore), report.RestorePlan(b, report.Style{}, nothing),
+				report.Restored(b, report.Style{}, undo), report.Restored(b, report.Style{}, &deploy.Restored{Shop: "swicked", Database: "db"}))
+		},
 		"json":        func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
 		"annotations": func(b *bytes.Buffer) error { return report.Annotations(b, append(hostile, findings...)) },
 		"sarif":       func(b *bytes.Buffer) error { return report.SARIF(b, "1.2.3", append(hostile, findings...)) },
