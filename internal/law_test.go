@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"internal/transfer":    {"internal/d1", "internal/cloudflare"},
 	"internal/rebase":      {"internal/fleet", "internal/wrangler", "internal/git"},
 	"internal/audit":       {"internal/fleet", "internal/wrangler", "internal/cloudflare", "internal/deploy"},
-	"internal/report":      {"internal/fleet", "internal/deploy", "internal/rebase", "internal/audit"},
+	"internal/report":      {"internal/fleet", "internal/deploy", "internal/transfer", "internal/rebase", "internal/audit"},
 	"internal/command":     {"internal/fleet", "internal/wrangler", "internal/d1", "internal/cloudflare", "internal/github", "internal/git", "internal/deploy", "internal/transfer", "internal/rebase", "internal/audit", "internal/report"},
 	"internal/app":         {"internal/command", "internal/github", "internal/report"},
 	"internal/sim":         {"internal/d1"},

@@ -76,6 +76,7 @@ func TestJudged(t *testing.T) {
 			"writes": cmdWrites,
 			"edit":   cmdEdit,
 			"visit":  cmdVisit,
+			"sqlite": cmdSQLite,
 			"wrangler": func(ts *testscript.TestScript, neg bool, args []string) {
 				err := ts.Exec(j.node, append([]string{j.wrangler}, args...)...)
 				if (err != nil) != neg {

@@ -19,8 +19,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
+	"github.com/kvick/shopfleet/internal/d1"
 	"github.com/kvick/shopfleet/internal/sim"
 	"github.com/kvick/shopfleet/internal/sim/simtest"
+	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
@@ -30,8 +32,11 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 func TestMain(m *testing.M) {
 	if only, ok := os.LookupEnv("SHOPFLEET_FIGURES"); ok {
 		measure := func() error { return figures(only, os.Stdout) }
-		if only == "child:rehearse" {
+		switch only {
+		case "child:rehearse":
 			measure = func() error { return rehearseChild(os.Stdout) }
+		case "child:peak":
+			measure = func() error { return peakChild(os.Stdout) }
 		}
 		if err := measure(); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
@@ -56,6 +61,7 @@ func TestMain(m *testing.M) {
 //	take NAME REGEXP    keeps what the group in REGEXP matches in the last standard output as $NAME
 //	tick                waits for the next second: D1's CURRENT_TIMESTAMP counts in seconds
 //	edit FILE OLD NEW   replaces text in a file
+//	sqlite FILE [DIR] SQL   makes an SQLite file of the migrations in a folder, and of more SQL
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -75,6 +81,7 @@ func TestScripts(t *testing.T) {
 			"tick":    cmdTick,
 			"edit":    cmdEdit,
 			"sql":     cmdSQL,
+			"sqlite":  cmdSQLite,
 		},
 	})
 }
@@ -183,6 +190,25 @@ func cmdOutside(ts *testscript.TestScript, neg bool, args []string) {
 	if resp.StatusCode != 200 {
 		ts.Fatalf("uploading: status %d", resp.StatusCode)
 	}
+}
+
+func cmdSQLite(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: sqlite FILE [DIR] SQL")
+	}
+	db, err := d1.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+	if len(args) == 3 {
+		files, err := wrangler.ReadMigrations(ts.MkAbs(args[1]))
+		ts.Check(err)
+		for _, f := range files {
+			_, err := db.Query(context.Background(), f.SQL)
+			ts.Check(err)
+		}
+	}
+	_, err = db.Query(context.Background(), args[len(args)-1])
+	ts.Check(err)
 }
 
 func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {

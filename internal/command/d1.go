@@ -19,6 +19,6 @@ func (d *Door) d1() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(d.d1Restore())
+	cmd.AddCommand(d.d1Bootstrap(), d.d1Dump(), d.d1Export(), d.d1Restore())
 	return cmd
 }

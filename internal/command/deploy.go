@@ -367,7 +367,8 @@ func summary(counts map[string]int, total int) string {
 // asJSON prints an error that came before any shop as a JSON document too, so
 // that a program never has to read prose.
 func (d *Door) asJSON(asJSON bool, err error) error {
-	if !asJSON {
+	var printed *resultError
+	if !asJSON || err == nil || errors.As(err, &printed) {
 		return err
 	}
 	page := struct {

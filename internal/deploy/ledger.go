@@ -22,7 +22,8 @@ type Database struct {
 
 // The ledger is wrangler's own table, written the way wrangler writes it, so that both can be used in turn on one
 // database (wire.md §7.2). What it lacks, a checksum, shopfleet keeps in a table of its own beside it.
-const checksumTable = "shopfleet_migrations"
+// ChecksumTable is the name of that table.
+const ChecksumTable = "shopfleet_migrations"
 
 // ledgerTables creates wrangler's ledger with wrangler's own columns, and the checksums.
 func ledgerTables(table string) string {
@@ -30,12 +31,21 @@ func ledgerTables(table string) string {
 		"\t\tid         INTEGER PRIMARY KEY AUTOINCREMENT,\n" +
 		"\t\tname       TEXT UNIQUE,\n" +
 		"\t\tapplied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL\n);\n" +
-		"CREATE TABLE IF NOT EXISTS " + quoteName(checksumTable) + " (name TEXT PRIMARY KEY, checksum TEXT NOT NULL) WITHOUT ROWID;"
+		"CREATE TABLE IF NOT EXISTS " + quoteName(ChecksumTable) + " (name TEXT PRIMARY KEY, checksum TEXT NOT NULL) WITHOUT ROWID;"
 }
 
 func ledgerRows(table string, f wrangler.Migration) string {
 	return "INSERT INTO " + quoteName(table) + " (name)\nvalues (" + quoteText(f.Name) + ");\n" +
-		"INSERT OR REPLACE INTO " + quoteName(checksumTable) + " (name, checksum) VALUES (" + quoteText(f.Name) + ", " + quoteText(d1.Checksum(f.SQL)) + ");"
+		"INSERT OR REPLACE INTO " + quoteName(ChecksumTable) + " (name, checksum) VALUES (" + quoteText(f.Name) + ", " + quoteText(d1.Checksum(f.SQL)) + ");"
+}
+
+// SeedLedger is the SQL that notes files as applied to a database that holds what they make: a bootstrap ends with it.
+func SeedLedger(table string, files []wrangler.Migration) string {
+	sql := []string{ledgerTables(table)}
+	for _, f := range files {
+		sql = append(sql, ledgerRows(table, f))
+	}
+	return strings.Join(sql, "\n")
 }
 
 func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
@@ -57,7 +67,7 @@ func ledgerQuery(table string) string {
 // databaseQuery is one SELECT for everything; D1 refuses it while one of the tables is not there yet.
 func databaseQuery(table string) string {
 	return catalogueQuery + " UNION ALL SELECT 1, l.id, '', l.name, '', coalesce(c.checksum, '') FROM " + quoteName(table) + " AS l LEFT JOIN " +
-		quoteName(checksumTable) + " AS c ON c.name = l.name ORDER BY what, n"
+		quoteName(ChecksumTable) + " AS c ON c.name = l.name ORDER BY what, n"
 }
 
 // readDatabase reads a database that has been migrated by shopfleet, in one call. complete is false when it has not: then

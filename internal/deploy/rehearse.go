@@ -35,7 +35,7 @@ func (r *Rehearsals) Distinct() int {
 }
 
 // ledgers are the tables that are no part of what migrations make.
-func ledgers(db wrangler.D1Database) []string { return []string{db.MigrationsTable, checksumTable} }
+func ledgers(db wrangler.D1Database) []string { return []string{db.MigrationsTable, ChecksumTable} }
 
 // files are a shop's migrations with the names that findings give them.
 func (want *Desired) files() []d1.Migration {

@@ -88,6 +88,27 @@ func OwnDatabase(src Source) (wrangler.D1Database, error) {
 	return wrangler.D1Database{}, Findings{f}
 }
 
+// OwnMigrations is OwnDatabase with the files that belong to it.
+func OwnMigrations(src Source) (wrangler.D1Database, []wrangler.Migration, error) {
+	db, err := OwnDatabase(src)
+	if err != nil {
+		return db, nil, err
+	}
+	config, err := resolve(src)
+	if err != nil {
+		return db, nil, err
+	}
+	files, err := config.Migrations(db)
+	return db, files, asFindings(err)
+}
+
+// AdmitDatabase makes sure that a database is the shop's own in the account too, before anything else is asked of it. The
+// error is Findings when it is not.
+func (e *Engine) AdmitDatabase(ctx context.Context, shop fleet.Shop, id string) error {
+	_, err := e.ownDatabase(ctx, shop, id)
+	return err
+}
+
 // PlanRestore finds the state that is asked for and computes what going back to it takes away. It only reads; a target
 // given as a bookmark costs about 25 calls, because its time has to be searched for. Mistakes come back as Findings:
 // a database that is not the shop's, a target that is not in its history.

@@ -439,7 +439,7 @@ func losses(ctx context.Context, cf *cloudflare.Client, db wrangler.D1Database, 
 		switch {
 		case strings.EqualFold(t.name, db.MigrationsTable) && slices.Contains(t.columns, "name") && slices.Contains(t.columns, "applied_at"):
 			ledger = undoneQuery(t.name, at)
-		case t.name == checksumTable:
+		case t.name == ChecksumTable:
 		default:
 			questions = append(questions, lossOf(byName, t))
 		}
