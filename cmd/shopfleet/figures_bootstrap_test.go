@@ -37,7 +37,6 @@ func (b *bench) helmFile(name string, customers int) (string, error) {
 	const rows = "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < %d) SELECT n FROM c)"
 	series := fmt.Sprintf(rows, customers)
 	for _, sql := range []string{
-		"DROP TRIGGER sale_items_stock",
 		"INSERT INTO customers (id, name, email, phone) SELECT n, 'Customer ' || n, 'customer' || n || '@example.invalid', '555-' || n FROM " + series,
 		"INSERT INTO bikes (id, customer_id, make, model, serial_number) SELECT n, n, 'Maker', 'Model ' || n % 50, 'SN' || n FROM " + series,
 		"INSERT INTO work_orders (id, customer_id, bike_id, summary) SELECT n, n, n, 'Squeaks when climbing, and the rear brake rubs' FROM " + series,

@@ -17,10 +17,10 @@ import (
 
 // DB is one database. Its methods are safe for concurrent use and run one after the other, as in D1.
 type DB struct {
-	// BeforeWrite, if set, is called inside a transaction before its first statement that may write, with a function
-	// that copies the database as it was before. An error makes the transaction fail. It may not use the DB otherwise.
+	// BeforeWrite, if set, is called inside a transaction before its first statement that may write, with the size of the
+	// database in bytes and a function that copies it as it was before. An error makes the transaction fail. It may not use the DB otherwise.
 	// Set it before the first call.
-	BeforeWrite func(ctx context.Context, snapshot func() ([]byte, error)) error
+	BeforeWrite func(ctx context.Context, size int64, snapshot func() ([]byte, error)) error
 
 	turn chan struct{} // holds one token while nobody works on the fields below
 
@@ -476,7 +476,11 @@ func (db *DB) execute(ctx context.Context, s Statement, params []any, last bool)
 	}
 	if db.BeforeWrite != nil && !db.writing && !stmt.ReadOnly() {
 		db.writing = true
-		if err := db.BeforeWrite(ctx, db.copy); err != nil {
+		size, err := db.bytes()
+		if err != nil {
+			return r, sqlFailure(err, "")
+		}
+		if err := db.BeforeWrite(ctx, size, db.copy); err != nil {
 			return r, err
 		}
 	}

@@ -239,7 +239,7 @@ func TestBeforeWrite(t *testing.T) {
 	db := open(t)
 	var copies [][]byte
 	var refuse error
-	db.BeforeWrite = func(_ context.Context, snapshot func() ([]byte, error)) error {
+	db.BeforeWrite = func(_ context.Context, _ int64, snapshot func() ([]byte, error)) error {
 		image, err := snapshot()
 		copies = append(copies, image)
 		return errors.Join(err, refuse)

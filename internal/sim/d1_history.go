@@ -92,18 +92,18 @@ func (db *database) write(ctx context.Context, work func() (changed bool, err er
 
 // leave is called before the present point is overwritten: it makes the copy, if there has to be one, and notes the next
 // point.
-func (db *database) leave(ctx context.Context, snapshot func() ([]byte, error)) error {
+func (db *database) leave(ctx context.Context, size int64, snapshot func() ([]byte, error)) error {
 	next := db.s.newPoint(db.now.seq + 1)
 	if !next.at.After(db.now.at) {
 		next.at = db.now.at // a clock that stands still or was put back
 	}
 	if !db.now.kept && (db.now.pinned || db.now.at.Unix() < next.at.Unix()) {
-		image, err := snapshot()
-		if err != nil {
-			return err
-		}
-		if db.now.pinned || len(image) <= smallDatabase {
-			if err := db.keep(ctx, image); err != nil {
+		if db.now.pinned || size <= smallDatabase {
+			image, err := snapshot()
+			if err == nil {
+				err = db.keep(ctx, image)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -268,12 +268,16 @@ func (db *database) restore(ctx context.Context, find func() (point, error)) (do
 			return err
 		}
 		return db.write(ctx, func() (bool, error) {
-			if err := db.leave(ctx, func() ([]byte, error) { return db.engine.Snapshot(ctx) }); err != nil {
+			size, err := db.engine.Size(ctx)
+			if err != nil {
+				return false, err
+			}
+			if err := db.leave(ctx, size, func() ([]byte, error) { return db.engine.Snapshot(ctx) }); err != nil {
 				return false, err
 			}
 			done.bookmark = db.next.bookmark()
 			// What was imported since is not there any more.
-			err := db.s.exec(ctx, d1.Query{SQL: "UPDATE uploads SET imported = '' WHERE database = ?", Params: []any{db.id}})
+			err = db.s.exec(ctx, d1.Query{SQL: "UPDATE uploads SET imported = '' WHERE database = ?", Params: []any{db.id}})
 			if err != nil {
 				return false, err
 			}
