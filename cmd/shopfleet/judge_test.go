@@ -77,6 +77,9 @@ func TestJudged(t *testing.T) {
 			"edit":   cmdEdit,
 			"visit":  cmdVisit,
 			"sqlite": cmdSQLite,
+			"sql":    cmdSQL,
+			"take":   cmdTake,
+			"tick":   cmdTick,
 			"wrangler": func(ts *testscript.TestScript, neg bool, args []string) {
 				err := ts.Exec(j.node, append([]string{j.wrangler}, args...)...)
 				if (err != nil) != neg {

@@ -151,7 +151,11 @@ func (d *Door) tryRestore(ctx context.Context, f restoreFlags, r *restoreResult)
 		r.Status = statusUnchanged
 		return nil
 	case f.yes == "":
-		return Usage(errors.New("nothing was restored: a restore needs --yes with the shop's name"), "add --yes "+r.Shop)
+		hint := "add --yes " + r.Shop
+		if target.Bookmark == "" {
+			hint += "; --to " + r.Plan.Bookmark + " stays the state that is shown here"
+		}
+		return Usage(errors.New("nothing was restored: a restore needs --yes with the shop's name"), hint)
 	}
 	engines, err := d.accounts(map[string]deploy.Source{r.Shop: src}, false, nil)
 	if err != nil {

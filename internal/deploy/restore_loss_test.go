@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,17 @@ func TestClocks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The corpus of internal/d1 is what the real engine was seen to accept; the catalogue's query is beyond what wrangler asks.
+func TestCatalogueIsAskedAsTheEngineAccepts(t *testing.T) {
+	corpus, err := os.ReadFile("../d1/testdata/corpus.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(corpus), "accept\t"+strings.ReplaceAll(catalogueColumns, "\n", `\n`)+"\n") {
+		t.Error("internal/d1/testdata/corpus.tsv lacks catalogueColumns; add it there and let the engine judge")
 	}
 }
 

@@ -611,6 +611,47 @@ func TestRestoreCancelledSendsNothing(t *testing.T) {
 	}
 }
 
+// What a number is worth depends on the table; and a shop may have more tables than one call can ask about.
+func TestLossesSayWhatTheyAreWorth(t *testing.T) {
+	p := newPast(t)
+	p.sql(`CREATE TABLE visits (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE touched (id INTEGER PRIMARY KEY, last_seen TEXT DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE optional (id INTEGER PRIMARY KEY, sale_id INTEGER REFERENCES sales (id));
+CREATE TABLE tree (id INTEGER PRIMARY KEY, up INTEGER NOT NULL REFERENCES tree (id));
+CREATE TABLE two (a INTEGER NOT NULL, b INTEGER NOT NULL, made TEXT DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (a, b)) WITHOUT ROWID;
+CREATE TABLE both (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b INTEGER NOT NULL, FOREIGN KEY (a, b) REFERENCES two (a, b));
+CREATE TABLE either (id INTEGER PRIMARY KEY, visit INTEGER NOT NULL REFERENCES VISITS, sale INTEGER NOT NULL REFERENCES sales);
+CREATE TABLE seen (id INTEGER PRIMARY KEY, touch INTEGER NOT NULL REFERENCES touched);
+CREATE VIEW v AS SELECT * FROM visits;` + twoSales + `
+INSERT INTO visits VALUES (1, datetime(NOW)), (2, NULL), (3, 'soon');
+INSERT INTO touched VALUES (1, datetime(NOW)); INSERT INTO two VALUES (1, 1, datetime(NOW))`)
+	target := p.bookmark()
+	p.pass(time.Hour)
+	p.sql(`INSERT INTO visits VALUES (4, datetime(NOW)); INSERT INTO sales (id, sold_at) VALUES (5, strftime('%Y-%m-%dT%H:%M:%SZ', NOW));
+UPDATE touched SET last_seen = datetime(NOW); INSERT INTO optional VALUES (1, 5); INSERT INTO tree VALUES (1, 1); INSERT INTO two VALUES (2, 2, datetime(NOW));
+INSERT INTO both VALUES (1, 2, 2); INSERT INTO either VALUES (1, 4, 1), (2, 1, 5), (3, 1, 1); INSERT INTO seen VALUES (1, 1)`)
+	for i := range 120 {
+		p.sql(fmt.Sprintf("CREATE TABLE many_%d (id INTEGER PRIMARY KEY, at INTEGER DEFAULT (unixepoch())); INSERT INTO many_%[1]d (at) VALUES (unixepoch(NOW))", i))
+	}
+	p.pass(time.Minute)
+	plan := p.plan(deploy.RestoreTarget{Bookmark: target})
+	for _, want := range []deploy.Loss{
+		{Table: "visits", Rows: 4, Made: 1, Known: deploy.AtLeast, By: "at"}, // two rows have no usable time
+		{Table: "touched", Rows: 1, Made: 1, Known: deploy.AtMost, By: "last_seen"},
+		{Table: "optional", Rows: 1, Known: deploy.Unknown}, // the sale may have been noted later
+		{Table: "tree", Rows: 1, Known: deploy.Unknown},
+		{Table: "two", Rows: 2, Made: 1, Known: deploy.Exact, By: "made"},
+		{Table: "both", Rows: 1, Known: deploy.Unknown},
+		{Table: "either", Rows: 3, Made: 2, Known: deploy.AtLeast, By: "sale, visit"},
+		{Table: "seen", Rows: 1, Known: deploy.Unknown},
+		{Table: "many_119", Rows: 1, Made: 1, Known: deploy.Exact, By: "at"},
+	} {
+		if got := loss(t, plan, want.Table); got != want {
+			t.Errorf("loss is %+v, want %+v", got, want)
+		}
+	}
+}
+
 // A release between the plan and the restore makes the plan void: it was judged against other code.
 func TestRestoreStale(t *testing.T) {
 	p := newPast(t)
