@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,8 +54,9 @@ func (b *bench) helmFile(name string, customers int) (string, error) {
 	return path, db.Close()
 }
 
-// bootstrap measures how a 100 MB file gets into a fresh D1: our one command, against a dump of the file by it and
-// wrangler running the dump's files one after the other, as the product's own document prescribes.
+// bootstrap measures how a 100 MB file gets into a fresh D1: our one command, against wrangler running the files of the
+// same dump one after the other, as the product's own document prescribes. wrangler neither makes the dump nor compares
+// anything afterwards, so the first figure is that of the parts alone and the second that of the whole command.
 func (b *bench) bootstrap() ([]figure, error) {
 	file, err := b.helmFile("helm.sqlite", 150_000)
 	if err != nil {
@@ -98,13 +100,28 @@ func (b *bench) bootstrap() ([]figure, error) {
 		return nil, err
 	}
 	defer ours.close()
-	took, _, err := b.time(ours.repo.Dir, ours.env, b.program, "d1", "bootstrap", "swicked", "--from", file)
-	if err != nil {
-		return nil, err
+	var page struct {
+		Bootstrap struct {
+			Import time.Duration `json:"import_ns"`
+		}
 	}
-	fmt.Fprintf(os.Stderr, "bootstrap-100mb: a file of %d MB, %d parts; wrangler %.1f s for the parts alone, ours %.1f s with dump and comparison\n",
-		info.Size()/1e6, len(parts), wrangler.Seconds(), took.Seconds())
-	return []figure{{"bootstrap-100mb", wrangler.Seconds() / took.Seconds(), "times wrangler", ">= 3"}}, nil
+	start := time.Now()
+	cmd := exec.Command(b.program, "d1", "bootstrap", "swicked", "--from", file, "--json")
+	cmd.Dir, cmd.Env = ours.repo.Dir, ours.env
+	text, err := cmd.Output()
+	took := time.Since(start)
+	if err == nil {
+		err = json.Unmarshal(text, &page)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bootstrapping: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "bootstrap-100mb: a file of %d MB, %d parts; wrangler %.1f s for the parts alone, ours %.1f s for the parts, %.1f s with dump and comparison\n",
+		info.Size()/1e6, len(parts), wrangler.Seconds(), page.Bootstrap.Import.Seconds(), took.Seconds())
+	return []figure{
+		{"bootstrap-100mb", wrangler.Seconds() / page.Bootstrap.Import.Seconds(), "times wrangler, the same parts", ">= 3"},
+		{"bootstrap-100mb-whole", wrangler.Seconds() / took.Seconds(), "times wrangler, with dump and comparison", ">= 1"},
+	}, nil
 }
 
 // bootstrapMemory measures what a file of more than a million rows costs in memory.

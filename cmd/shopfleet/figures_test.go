@@ -54,7 +54,7 @@ var measures = []struct {
 	{[]string{"fleet-50-shops", "fleet-50-calls", "fleet-50-memory"}, (*bench).fleet},
 	{[]string{"rehearse-helm"}, (*bench).rehearse},
 	{[]string{"fleet-rehearsal-500", "fleet-rehearsal-500-distinct", "fleet-rehearsal-500-memory"}, (*bench).fleetRehearsal},
-	{[]string{"bootstrap-100mb"}, (*bench).bootstrap},
+	{[]string{"bootstrap-100mb", "bootstrap-100mb-whole"}, (*bench).bootstrap},
 	{[]string{"bootstrap-1m-rows-memory", "export-1m-rows-memory"}, (*bench).bootstrapMemory},
 }
 

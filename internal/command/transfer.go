@@ -247,7 +247,7 @@ func (d *Door) bootstrap(ctx context.Context, s shopDatabase, from, through stri
 	if err != nil {
 		return err
 	}
-	done, err := (&transfer.Bootstrap{CF: s.engine.CF, Database: s.database(), IntoExisting: into, Progress: progress.tell}).Run(ctx, dump)
+	done, err := (&transfer.Bootstrap{CF: s.engine.CF, Database: s.database(), IntoExisting: into, Progress: progress.tell, Now: d.Now}).Run(ctx, dump)
 	progress.finish()
 	var mismatch *transfer.MismatchError
 	if err != nil && !errors.As(err, &mismatch) {

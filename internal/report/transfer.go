@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/kvick/shopfleet/internal/transfer"
 )
@@ -31,6 +32,9 @@ func Bootstrap(w io.Writer, s Style, o *transfer.Bootstrapped, ledger []string) 
 		fmt.Fprintf(&b, "%s: %d parts imported into %s", s.Green("filled"), o.Parts, Clean(o.Database))
 		if o.Known > 0 {
 			fmt.Fprintf(&b, ", %d were there from an earlier run", o.Known)
+		}
+		if o.ImportTime > 0 {
+			fmt.Fprintf(&b, " in %s, compared in %s", o.ImportTime.Round(time.Millisecond), o.CompareTime.Round(time.Millisecond))
 		}
 		fmt.Fprintf(&b, "\n  bookmark before: %s\n", Clean(o.Bookmark))
 		seeded(&b, ledger)

@@ -25,6 +25,8 @@ type Bootstrap struct {
 	// IntoExisting lets the tables of the dump join others that the database has.
 	IntoExisting bool
 	Progress     Progress
+	// Now is the clock that the parts of the work are timed with; nil leaves them untimed.
+	Now func() time.Time
 	// Sleep waits before a part is tried again; nil sleeps for real and stops early with ctx.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
@@ -40,6 +42,9 @@ type Bootstrapped struct {
 	// Already says that the database held all of it before.
 	Already bool         `json:"already,omitempty"`
 	Tables  []Comparison `json:"tables"`
+	// ImportTime is how long the parts took, CompareTime the comparison after them.
+	ImportTime  time.Duration `json:"import_ns,omitempty"`
+	CompareTime time.Duration `json:"compare_ns,omitempty"`
 }
 
 // TargetError says why a database is not filled.
@@ -63,8 +68,8 @@ type target struct {
 // A database that holds other tables is refused with a *TargetError unless IntoExisting is set, and one in which a table
 // of the dump has rows always. One that equals the dump already is fine. After an import that came out different the
 // error is a *MismatchError.
-func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (*Bootstrapped, error) {
-	out := &Bootstrapped{Database: b.Database.Name}
+func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (out *Bootstrapped, err error) {
+	out = &Bootstrapped{Database: b.Database.Name}
 	have, err := b.look(ctx)
 	if err != nil {
 		return out, err
@@ -83,10 +88,17 @@ func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (*Bootstrapped, error
 		file, err = dump.sums(gctx)
 		return err
 	})
-	group.Go(func() error { return b.importParts(gctx, dump, have, out) })
+	began := b.now()
+	group.Go(func() error {
+		err := b.importParts(gctx, dump, have, out)
+		out.ImportTime = b.now().Sub(began)
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return out, err
 	}
+	began = b.now()
+	defer func() { out.CompareTime = b.now().Sub(began) }()
 	live, err := liveSums(ctx, b.CF, b.Database, dump.queries, b.Progress)
 	if err != nil {
 		return out, err
@@ -249,6 +261,13 @@ func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part) 
 			return fmt.Errorf("importing %s: %w", part.Name, err)
 		}
 	}
+}
+
+func (b *Bootstrap) now() time.Time {
+	if b.Now == nil {
+		return time.Time{}
+	}
+	return b.Now()
 }
 
 func (b *Bootstrap) sleep(ctx context.Context, d time.Duration) error {
