@@ -176,6 +176,9 @@ func expandFirst(pending []Migration, files []File) (order []Migration, moved bo
 	return append(order, late...), moved
 }
 
+// maxFile is how long a file may be so that it goes into one call together with its rows in the ledger.
+const maxFile = MaxStatementBytes - 4_000
+
 // rehearser is one rehearsal under way.
 type rehearser struct {
 	Case
@@ -369,6 +372,12 @@ func (r *rehearser) apply(ctx context.Context, m *Migration) (ok bool, err error
 		s := f.statements[n-1]
 		finding := site{file: m, line: s.Line, column: s.Column}.finding("migration-no-semicolon", levelWarning, "the last statement of "+m.Name+" has no semicolon")
 		finding.Hint = "add it: wrangler would run its own bookkeeping into the statement; shopfleet adds one when it applies the file"
+		r.out.findings = append(r.out.findings, finding)
+	}
+	if len(m.SQL) > maxFile {
+		finding := site{file: m, line: 1, column: 1}.finding("migration-over-limit", levelWarning,
+			fmt.Sprintf("%s has %d bytes, and D1's engine counts its limit of %d over the whole text of a call", m.Name, len(m.SQL), MaxStatementBytes))
+		finding.Hint = "split the file: a file is one call, so that it is applied as a whole or not at all"
 		r.out.findings = append(r.out.findings, finding)
 	}
 	refused, err := r.transaction(ctx, r.db, f, r.statement)

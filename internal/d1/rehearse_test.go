@@ -152,6 +152,9 @@ func TestRehearse(t *testing.T) {
 			error migration-failed 3 D1 would refuse m.sql: no such column: "nope" at offset 36: SQLITE_ERROR`},
 		{"over a limit", "SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6;", `
 			error migration-over-limit 1 D1 would refuse m.sql: too many terms in compound SELECT: SQLITE_ERROR`},
+		{"a file over the limit of a call", "CREATE TABLE a (x);\n" + strings.Repeat("INSERT INTO a VALUES ('"+strings.Repeat("x", 988)+"');\n", 98), `
+			expand: creates table a
+			warning migration-over-limit 1 m.sql has 99490 bytes, and D1's engine counts its limit of 100000 over the whole text of a call`},
 		{"an open quote", "CREATE TABLE a (x);\nINSERT INTO a VALUES ('x);", `
 			error migration-unreadable 2 the SQL is not complete: line 2: ' never closes`},
 		{"a typing error in a directive", "-- shopfleet: destructve because\nSELECT 1;", `
