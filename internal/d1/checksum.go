@@ -65,12 +65,7 @@ func sumQueries(t *tableInfo) (list []SumQuery) {
 		}
 	}
 	if t.rowid && t.module == "" {
-		for _, name := range []string{"rowid", "_rowid_", "oid"} {
-			if t.column(name) == nil {
-				q.Key = name
-				break
-			}
-		}
+		q.Key = rowidName(t)
 	}
 	for columns := range slices.Chunk(q.columns, maxSummed) {
 		part := q

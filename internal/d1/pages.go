@@ -42,15 +42,10 @@ func (db *DB) PageQueries(ctx context.Context) (list []PageQuery, err error) {
 				}
 				q.Columns = append(q.Columns, c)
 			}
-			switch {
-			case rowid:
-				q.keys = q.Columns[:1]
-			case t.rowid:
-				q.keys = []string{quoteName(primaryKey(t))}
-				if t.module != "" {
-					q.keys = []string{"rowid"}
-				}
-			default:
+			// An INTEGER PRIMARY KEY is the rowid under another name, but one that is declared DESC is not, and may be NULL.
+			if name := rowidName(t); t.rowid && name != "" {
+				q.keys = []string{name}
+			} else {
 				for place := 1; ; place++ {
 					i := slices.IndexFunc(t.columns, func(c column) bool { return c.pk == place })
 					if i < 0 {
@@ -58,6 +53,9 @@ func (db *DB) PageQueries(ctx context.Context) (list []PageQuery, err error) {
 					}
 					q.keys = append(q.keys, quoteName(t.columns[i].name))
 				}
+			}
+			if len(q.keys) == 0 {
+				return fmt.Errorf("table %s has no key that its rows could be read by", t.name)
 			}
 			list = append(list, q)
 		}

@@ -307,13 +307,21 @@ func rowSource(t *tableInfo) (columns []string, rowid bool) {
 		}
 	}
 	if t.rowid && !(alias && pks == 1) || t.module == "fts5" {
-		for _, name := range []string{"rowid", "_rowid_", "oid"} {
-			if t.column(name) == nil {
-				return append([]string{name}, columns...), true
-			}
+		if name := rowidName(t); name != "" {
+			return append([]string{name}, columns...), true
 		}
 	}
 	return columns, false
+}
+
+// rowidName is a name of the rowid that no column has taken; "" when all are taken.
+func rowidName(t *tableInfo) string {
+	for _, name := range []string{"rowid", "_rowid_", "oid"} {
+		if t.column(name) == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // table writes the rows of a table, many in a statement.
@@ -330,11 +338,8 @@ func (w *partWriter) table(t *tableInfo, whole bool) error {
 	}
 	list := strings.Join(quoted, ", ")
 	order := ""
-	if rowid || t.rowid {
-		order = " ORDER BY rowid"
-	}
-	if t.column("rowid") != nil {
-		order = ""
+	if name := rowidName(t); t.rowid && name != "" {
+		order = " ORDER BY " + name
 	}
 	head := fmt.Sprintf("INSERT INTO %s (%s) VALUES\n", quoteName(t.name), list)
 	var statement, row bytes.Buffer

@@ -325,7 +325,10 @@ func TestExportOfABusyShop(t *testing.T) {
 func TestPages(t *testing.T) {
 	s := newStage(t)
 	var sql strings.Builder
-	sql.WriteString("CREATE TABLE long(a TEXT, b INTEGER, PRIMARY KEY (a DESC, b)) WITHOUT ROWID; CREATE TABLE plain(x, rowid TEXT); CREATE TABLE blobs(id INTEGER PRIMARY KEY, b BLOB);")
+	sql.WriteString("CREATE TABLE long(a TEXT, b INTEGER, PRIMARY KEY (a DESC, b)) WITHOUT ROWID; CREATE TABLE plain(x, rowid TEXT); CREATE TABLE blobs(id INTEGER PRIMARY KEY, b BLOB);" +
+		"CREATE TABLE backwards(id INTEGER PRIMARY KEY DESC, a COLLATE NOCASE); INSERT INTO backwards VALUES (NULL, 'x'), (NULL, 'X'), (3, NULL);" +
+		"CREATE TABLE folded(a TEXT COLLATE NOCASE, b REAL, c BLOB, PRIMARY KEY (a, b, c)) WITHOUT ROWID; INSERT INTO folded VALUES ('A', 1.5, x'00'), ('b', 1.5, x'00'), ('B', 1.5, x'01'), ('c', -1e300, x'');" +
+		"CREATE TABLE \"new\nline \"\"q\"\"\"(\"a\nb\" TEXT, rowid, oid); INSERT INTO \"new\nline \"\"q\"\"\" VALUES ('x', 1, 2), ('y', 1, 2);")
 	for i := range 12_000 {
 		fmt.Fprintf(&sql, "INSERT INTO long VALUES ('%d', %d); INSERT INTO plain VALUES (%d, 'r');", i%100, i, i)
 	}
