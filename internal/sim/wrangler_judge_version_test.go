@@ -161,6 +161,8 @@ func (c *court) tail(args []string) string {
 			c.w.Invoke(recAccount, "helm-swicked-swicked", "v", "exception", time.Now(), 0)
 		}
 	}
+	// wrangler shows items before it is ready to be interrupted: a person takes longer than that too.
+	time.Sleep(time.Second)
 	if killed := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); killed != nil && err == nil {
 		err = killed
 	}
