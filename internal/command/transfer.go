@@ -203,32 +203,38 @@ func (s shopDatabase) database() transfer.Database {
 	return transfer.Database{ID: s.config.DatabaseID, Name: s.config.DatabaseName}
 }
 
-// withDatabase finds a shop's own database by its branch, makes sure that the account agrees, and hands it to f.
+// withDatabase finds a shop's own database by its branch, makes sure that the account agrees, and hands it to f. A client
+// that only reads gets no migrations: a shop whose tree cannot be made ready can still be exported.
 func (d *Door) withDatabase(ctx context.Context, slug, main string, readOnly bool, f func(context.Context, shopDatabase) error) (err error) {
 	c, err := d.open(ctx, main)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	sources, problems := c.sources(ctx, []string{slug})
-	if err := problems[slug]; err != nil {
-		return err
+	s := shopDatabase{shop: slug}
+	var src deploy.Source
+	if readOnly {
+		if src, err = c.configOf(ctx, slug); err == nil {
+			s.config, err = deploy.OwnDatabase(src)
+		}
+	} else {
+		sources, problems := c.sources(ctx, []string{slug})
+		if src, err = sources[slug], problems[slug]; err == nil {
+			s.config, s.migrations, err = deploy.OwnMigrations(src)
+		}
 	}
-	src := sources[slug]
-	config, migrations, err := deploy.OwnMigrations(src)
 	if err != nil {
 		return err
 	}
-	var rehearsals deploy.Rehearsals
-	engines, err := d.accounts(sources, readOnly, &rehearsals)
+	engines, err := d.accounts(map[string]deploy.Source{slug: src}, readOnly, nil)
 	if err != nil {
 		return err
 	}
-	engine := engines[src.Shop.Account.ID]
-	if err := engine.AdmitDatabase(ctx, src.Shop, config.DatabaseID); err != nil {
+	s.engine = engines[src.Shop.Account.ID]
+	if err := s.engine.AdmitDatabase(ctx, src.Shop, s.config.DatabaseID); err != nil {
 		return err
 	}
-	return f(ctx, shopDatabase{shop: slug, engine: engine, config: config, migrations: migrations})
+	return f(ctx, s)
 }
 
 func (d *Door) bootstrap(ctx context.Context, s shopDatabase, from, through string, into, asJSON bool) (err error) {

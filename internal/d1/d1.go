@@ -1,12 +1,23 @@
-// Package d1 is Cloudflare D1 without Cloudflare: it cuts SQL text into statements as SQLite does, refuses what D1
-// refuses, and runs batches on a real SQLite as D1 runs them.
+// Package d1 is Cloudflare D1 without Cloudflare. It cuts SQL text into statements as SQLite does, refuses what D1
+// refuses, runs batches on a real SQLite as D1 runs them, and says what migrations will do before they do it.
 //
-//	db, err := d1.Open("")                        // in memory
-//	results, err := db.Query(ctx, "SELECT 1; SELECT ?", 2)  // one result per statement, one transaction
-//	var failed *d1.Error                          // says which statement, where, and what D1 would say
+//	db, err := d1.Open("")                                   // in memory
+//	results, err := db.Query(ctx, "SELECT 1; SELECT ?", 2)    // one result per statement, one transaction
+//	var failed *d1.Error                                      // says which statement, where, and what D1 would say
 //
-// What D1 refuses was read from the engine inside workerd (policy.go) and is compared with it, statement by statement,
-// when the binary is installed (corpus_test.go). Start reading at db.go; split.go stands on its own.
+//	r, err := d1.Rehearse(ctx, d1.Case{Schema: live, Pending: files, Running: true})
+//	answers := …                                              // the live database's, to r.Questions()
+//	for _, f := range r.Findings(answers, false) { … }        // what is lost, what depends on rows, what breaks
+//
+// The engine begins at db.go; split.go stands on its own. What D1 refuses was read from the engine inside workerd
+// (policy.go) and is compared with it, statement by statement, when the binary is installed (corpus_test.go).
+//
+// A rehearsal (rehearse.go) runs pending files on a copy of a shop's schema: trace.go follows each statement by what
+// SQLite tells its authorizer, differ.go compares tables with what they were, populate.go runs the files again on made-up
+// rows, verdict.go makes findings of it. schema.go reads and compares catalogues, lint.go needs no live one.
+//
+// Whole databases: parts.go writes one as SQL that D1 takes, pages.go reads a live one without loss, checksum.go compares
+// both sides.
 package d1
 
 import "time"
