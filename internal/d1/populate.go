@@ -119,9 +119,9 @@ func (r *rehearser) failsWithRows(f *fileRun, x *refusal) {
 	}
 	// Which rows it is that stand in the way SQLite does not say; that there are rows is the least.
 	question := ""
-	for _, state := range f.after {
-		if at, ok := f.rebuilt[state.table]; ok && at.file == f.Migration || mentions(x.at.sql, state.name) || x.at.sql == "" {
-			question = "SELECT count(*) FROM " + quoteName(state.table.origin.name)
+	for _, l := range r.tracked {
+		if at, ok := f.rebuilt[l]; ok && at.file == f.Migration || mentions(x.at.sql, l.origin.name) || mentions(x.at.sql, l.now.name) || x.at.sql == "" {
+			question = "SELECT count(*) FROM " + quoteName(l.origin.name)
 			break
 		}
 	}

@@ -185,10 +185,12 @@ type rehearser struct {
 	db  *DB
 	out *Rehearsal
 
-	live    map[string]*liveTable // tables that have rows of the shop, by their present name in lower case
-	tracked []*liveTable          // all that live held in the beginning
-	views   map[string]*tableInfo // the live database's views, by name in lower case
-	made    map[string]site       // tables → the statement that last made or altered them
+	live           map[string]*liveTable // tables that have rows of the shop, by their present name in lower case
+	tracked        []*liveTable          // all that live held in the beginning
+	views          map[string]*tableInfo // the live database's views, by name in lower case
+	made           map[string]site       // tables → the statement that last made or altered them
+	last           site                  // the statement that last changed or dropped a table
+	triggersBefore map[string]string     // tables that nothing could be written to before, and why
 
 	file    *fileRun
 	touched touched
@@ -289,6 +291,7 @@ func (r *rehearser) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.triggersBefore = r.brokenTriggers()
 	r.out.Before = before.Fingerprint()
 	for i := range r.Pending {
 		ok, err := r.apply(ctx, &r.Pending[i])
@@ -305,6 +308,7 @@ func (r *rehearser) run(ctx context.Context) error {
 	}
 	r.out.After = after.Fingerprint()
 	r.foreignKeys(before, after)
+	r.brokenCode(before, after)
 	r.deniedColumns(before, after)
 	if err := r.withRows(ctx); err != nil {
 		return err

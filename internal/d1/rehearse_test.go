@@ -106,7 +106,7 @@ func TestRehearse(t *testing.T) {
 			notice migration-rewrite 3 rebuilds table order: 7 rows are written again
 			error migration-destructive 3 does not carry over the values of order.group: 7 rows would go`},
 		{"a rebuild that breaks references", "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'known')));\nINSERT INTO n SELECT * FROM customers;\nDROP VIEW owners; DROP TRIGGER bikes_gone;\nDROP TABLE customers;\nALTER TABLE n RENAME TO customers;\nCREATE INDEX customers_name ON customers (name);\nCREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
-			expand: rebuilds table customers | creates index customers_name
+			expand: drops trigger bikes_gone | rebuilds table customers | creates index customers_name
 			notice migration-rewrite 4 rebuilds table customers: 7 rows are written again
 			error migration-foreign-key 4 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows stand in the way`},
 		{"a unique index on live rows", "CREATE UNIQUE INDEX customers_email ON customers (email) WHERE email <> '';", `
@@ -125,6 +125,34 @@ func TestRehearse(t *testing.T) {
 			error migration-destructive 1 deletes rows of bikes: 7 rows would go`},
 		{"a backfill", "ALTER TABLE customers ADD COLUMN slug TEXT;\nUPDATE customers SET slug = lower(name);", `
 			expand: adds column customers.slug | updates rows of customers`},
+		{"a table that views and triggers use", "DROP TABLE bikes;", `
+			contract: drops table bikes
+			error migration-breaks-schema 1 view owners does not work any more: no such table: main.bikes
+			notice migration-incompatible 1 drops table bikes: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 drops table bikes: 7 rows would go`},
+		{"a table that a trigger of another uses", "DROP VIEW owners; DROP TABLE customers;", `
+			contract: drops table customers | drops view owners
+			error migration-foreign-key 1 customer_id of bikes refers to customers, which does not exist
+			error migration-breaks-schema 1 nothing can be written to bikes any more, because of its triggers: no such table: main.customers
+			notice migration-incompatible 1 drops table customers: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-incompatible 1 drops view owners: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 drops table customers: 7 rows would go
+			error migration-foreign-key 1 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows stand in the way`},
+		{"values taken away", "UPDATE customers SET phone = NULL, email = NULL WHERE name = 'x';", `
+			contract: updates rows of customers | takes the values of customers.phone away | takes the values of customers.email away
+			notice migration-incompatible 1 takes the values of customers.phone away: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-incompatible 1 takes the values of customers.email away: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 takes the values of customers.phone away: 7 rows would go
+			error migration-destructive 1 takes the values of customers.email away: 7 rows would go`},
+		{"replaced rows", "INSERT OR REPLACE INTO customers (id, name) VALUES (1, 'x');", `
+			expand: inserts into customers
+			warning migration-overwrites 1 replaces rows of customers that have the same key`},
+		{"rows deleted up to a limit", "-- shopfleet: destructive because of a test\nDELETE FROM bikes LIMIT 5;", `
+			contract: deletes rows of bikes
+			notice migration-incompatible 2 deletes rows of bikes: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			warning migration-destructive 2 deletes rows of bikes, and what is in it would go`},
+		{"an explanation", "EXPLAIN DROP TABLE customers; DROP TRIGGER bikes_gone; DROP INDEX customers_name;", `
+			expand: drops trigger bikes_gone | drops index customers_name`},
 		{"overwritten values", "UPDATE customers SET phone = trim(phone) WHERE phone IS NOT NULL;", `
 			expand: updates rows of customers
 			warning migration-overwrites 1 overwrites phone of customers in 7 rows`},

@@ -104,6 +104,7 @@ type tableInfo struct {
 	checks  []string // normalised expressions
 	rowid   bool     // it has one
 	view    bool
+	broken  string // why a view cannot be read; "" when it can
 }
 
 type column struct {
@@ -294,7 +295,7 @@ func owner(key string) string {
 func (db *DB) tables(only string) ([]*tableInfo, error) {
 	filter := ""
 	if only != "" {
-		filter = " AND m.name = " + literal(only) + " COLLATE NOCASE"
+		filter = " AND m.name = " + quoteText(only) + " COLLATE NOCASE"
 	}
 	byName := map[string]*tableInfo{}
 	var list []*tableInfo
@@ -314,21 +315,32 @@ func (db *DB) tables(only string) ([]*tableInfo, error) {
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	err = db.each(`SELECT m.name, x.name, x.type, x."notnull", x.dflt_value, x.pk, x.hidden FROM sqlite_schema m, pragma_table_xinfo(m.name) x
-		WHERE m.type IN ('table', 'view')`+filter+` ORDER BY x.cid`, func(r []any) error {
-		t := byName[r[0].(string)]
-		if t == nil || r[6] == int64(1) { // hidden columns of virtual tables
+	columns := func(filter string) error {
+		return db.each(`SELECT m.name, x.name, x.type, x."notnull", x.dflt_value, x.pk, x.hidden FROM sqlite_schema m, pragma_table_xinfo(m.name) x
+			WHERE m.type IN ('table', 'view')`+filter+` ORDER BY x.cid`, func(r []any) error {
+			t := byName[r[0].(string)]
+			if t == nil || r[6] == int64(1) { // hidden columns of virtual tables
+				return nil
+			}
+			c := column{name: r[1].(string), kind: r[2].(string), notNull: r[3] != int64(0), pk: int(r[5].(int64)), generated: r[6].(int64) > 1}
+			if def, ok := r[4].(string); ok {
+				c.def, c.hasDefault = def, true
+			}
+			t.columns = append(t.columns, c)
 			return nil
-		}
-		c := column{name: r[1].(string), kind: r[2].(string), notNull: r[3] != int64(0), pk: int(r[5].(int64)), generated: r[6].(int64) > 1}
-		if def, ok := r[4].(string); ok {
-			c.def, c.hasDefault = def, true
-		}
-		t.columns = append(t.columns, c)
-		return nil
-	})
-	if err != nil {
+		})
+	}
+	if err := columns(filter + " AND m.type = 'table'"); err != nil {
 		return nil, err
+	}
+	for _, t := range list {
+		if !t.view {
+			continue
+		}
+		// A view of what is not there any more cannot be read, and the others can.
+		if err := columns(" AND m.name = " + quoteText(t.name)); err != nil {
+			t.columns, t.broken = nil, viewError(err)
+		}
 	}
 	err = db.each(`SELECT m.name, k.id, k."table", k."from", k."to" FROM sqlite_schema m, pragma_foreign_key_list(m.name) k
 		WHERE m.type = 'table'`+filter+` ORDER BY m.name, k.id, k.seq`, func(r []any) error {
@@ -367,6 +379,12 @@ func (db *DB) tables(only string) ([]*tableInfo, error) {
 		t.checks = checksOf(t.sql)
 	}
 	return list, err
+}
+
+// viewError is what SQLite says about a view, without the library's words before it.
+func viewError(err error) string {
+	message, _ := describe(err, -1)
+	return strings.TrimSuffix(message, ": SQLITE_ERROR")
 }
 
 // moduleOf is the module of CREATE VIRTUAL TABLE … USING module(…).

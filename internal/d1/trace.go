@@ -20,6 +20,19 @@ type touched struct {
 	updates                map[string][]string
 	inserts                []string
 	creates                []string // "table x", "view x", …
+	others                 []string // what else is done, in words
+}
+
+// once drops what SQLite told twice: a statement that it compiles in two ways.
+func (t *touched) once() {
+	for _, list := range []*[]string{&t.alters, &t.drops, &t.indexes, &t.dropViews, &t.deletes, &t.inserts, &t.creates, &t.others} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	for name, list := range t.updates {
+		slices.Sort(list)
+		t.updates[name] = slices.Compact(list)
+	}
 }
 
 // statement runs one statement and follows what it does to the live tables.
@@ -50,6 +63,10 @@ func (r *rehearser) statement(f *fileRun, s Statement) error {
 		}
 		return err
 	}
+	if list := pieces(s.SQL); len(list) > 0 && list[0].is(s.SQL, "explain") {
+		return nil // nothing of what it is compiled for happens
+	}
+	r.touched.once()
 	return r.follow(f, at, roots)
 }
 
@@ -89,6 +106,11 @@ func (r *rehearser) watch(action sqlite3.AuthorizerActionCode, name, detail, via
 		if action == sqlite3.AUTH_CREATE_INDEX && !internalName(name) {
 			t.creates = append(t.creates, "index "+name)
 		}
+		if action == sqlite3.AUTH_DROP_INDEX && !internalName(name) {
+			t.others = append(t.others, "drops index "+name)
+		}
+	case sqlite3.AUTH_DROP_TRIGGER:
+		t.others = append(t.others, "drops trigger "+name)
 	case sqlite3.AUTH_CREATE_TABLE, sqlite3.AUTH_CREATE_VTABLE:
 		t.creates = append(t.creates, "table "+name)
 	case sqlite3.AUTH_CREATE_VIEW:
@@ -116,6 +138,9 @@ func (r *rehearser) watch(action sqlite3.AuthorizerActionCode, name, detail, via
 // follow brings the live tables up to date with what a statement did.
 func (r *rehearser) follow(f *fileRun, at site, roots map[*liveTable]int64) error {
 	t := r.touched
+	if len(t.alters)+len(t.drops)+len(t.dropViews) > 0 {
+		r.last = at
+	}
 	for _, name := range t.alters {
 		if l := r.live[lower(name)]; l != nil {
 			f.touchesLive = true
@@ -168,6 +193,9 @@ func (r *rehearser) follow(f *fileRun, at site, roots map[*liveTable]int64) erro
 		delete(f.created, lower(name))
 	}
 	if len(t.alters) == 0 && len(t.drops) == 0 {
+		for _, what := range t.others {
+			f.changes = append(f.changes, change{at: at, text: what})
+		}
 		r.written(f, at)
 	}
 	return nil
@@ -338,7 +366,9 @@ func (r *rehearser) written(f *fileRun, at site) {
 			}
 		}
 		f.changes = append(f.changes, change{at: at, text: "updates rows of " + l.now.name})
-		if len(columns) > 0 {
+		if cleared := setToNull(at.sql, list, columns); len(cleared) > 0 {
+			r.cleared(f, at, l, cleared)
+		} else if len(columns) > 0 {
 			where, plain := condition(at.sql, list)
 			r.ask(risk{kind: overrules, rule: "migration-overwrites", at: at,
 				message: fmt.Sprintf("overwrites %s of %s", strings.Join(columns, ", "), l.now.name)}, countWhere(l, where, plain))
@@ -349,8 +379,42 @@ func (r *rehearser) written(f *fileRun, at site) {
 		if r.live[lower(name)] != nil {
 			f.touchesLive = true
 			f.changes = append(f.changes, change{at: at, text: "inserts into " + name})
+			if list[0].is(at.sql, "replace") || len(list) > 2 && list[1].is(at.sql, "or") && list[2].is(at.sql, "replace") {
+				r.ask(risk{kind: overrules, rule: "migration-overwrites", at: at, message: "replaces rows of " + name + " that have the same key"}, "")
+			}
 		}
 	}
+}
+
+// cleared notes values that an UPDATE takes away.
+func (r *rehearser) cleared(f *fileRun, at site, l *liveTable, columns []string) {
+	where, plain := condition(at.sql, pieces(at.sql))
+	for _, c := range columns {
+		message := fmt.Sprintf("takes the values of %s.%s away", l.now.name, c)
+		f.changes = append(f.changes, change{at: at, text: message, retires: true})
+		question := ""
+		if plain {
+			question = "SELECT count(" + quoteName(l.columns[lower(c)]) + ") FROM " + quoteName(l.origin.name)
+			if where != "" {
+				question += " WHERE " + where + "\n"
+			}
+		}
+		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: message, excused: f.directives.destructive != ""}, question)
+	}
+}
+
+// setToNull are those of the columns that an UPDATE sets to NULL itself.
+func setToNull(sql string, list []piece, columns []string) (out []string) {
+	for i := 1; i+1 < len(list); i++ {
+		name := unquote(sql[list[i-1].from:list[i-1].to])
+		if sql[list[i].from:list[i].to] != "=" || !list[i+1].is(sql, "null") || !named(name, columns) {
+			continue
+		}
+		if i+2 == len(list) || sql[list[i+2].from:list[i+2].to] == "," || list[i+2].kind == semicolonToken || list[i+2].is(sql, "where") || list[i+2].is(sql, "from") || list[i+2].is(sql, "returning") {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // condition is the WHERE clause of DELETE or UPDATE. plain is false when the rows cannot be asked for with it alone.

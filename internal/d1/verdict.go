@@ -155,6 +155,66 @@ func (r *rehearser) foreignKeys(before, after *Schema) {
 	}
 }
 
+// brokenCode looks for views and triggers that worked before and refer to something that is gone now. SQLite lets a table
+// go that they use, and complains when they are used.
+func (r *rehearser) brokenCode(before, after *Schema) {
+	was := map[string]bool{}
+	for _, t := range before.tables {
+		was[lower(t.name)] = t.broken != ""
+	}
+	add := func(message string) {
+		f := r.last.finding("migration-breaks-schema", levelError, message)
+		f.Expected = "views and triggers that refer to what is there"
+		f.Hint = "drop them in the same file, or make them anew"
+		r.out.findings = append(r.out.findings, f)
+	}
+	for _, t := range after.tables {
+		if t.broken != "" && !was[lower(t.name)] {
+			add("view " + t.name + " does not work any more: " + t.broken)
+		}
+	}
+	now := r.brokenTriggers()
+	for _, name := range sortedKeys(now) {
+		if _, ok := r.triggersBefore[name]; !ok {
+			add("nothing can be written to " + name + " any more, because of its triggers: " + now[name])
+		}
+	}
+}
+
+// brokenTriggers are the tables that cannot be written to because of their triggers, and why. Compiling a statement
+// compiles its triggers.
+func (r *rehearser) brokenTriggers() map[string]string {
+	var tables []string
+	err := r.db.each("SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'trigger'", func(row []any) error {
+		tables = append(tables, row[0].(string))
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	broken := map[string]string{}
+	for _, name := range tables {
+		info, err := r.db.tables(name)
+		if err != nil || len(info) == 0 || info[0].view {
+			continue
+		}
+		statements := []string{"DELETE FROM " + quoteName(name), "INSERT INTO " + quoteName(name) + " DEFAULT VALUES"}
+		for _, c := range info[0].columns {
+			if !c.generated {
+				statements = append(statements, "UPDATE "+quoteName(name)+" SET "+quoteName(c.name)+" = NULL")
+			}
+		}
+		for _, sql := range statements {
+			if stmt, _, err := r.db.conn.Prepare(sql); err != nil {
+				broken[name] = viewError(err)
+			} else {
+				stmt.Close()
+			}
+		}
+	}
+	return broken
+}
+
 type brokenKey struct{ table, parent, text string }
 
 // brokenKeys are foreign keys whose parent does not exist or is not unique there.
