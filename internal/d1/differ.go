@@ -41,13 +41,14 @@ func (d *difference) note(c change) {
 // live is the name that the live database has for a present column; "" when it is new.
 func (d *difference) live(column string) string { return d.l.columns[lower(column)] }
 
-// depends notes a condition that live rows must not meet.
-func (d *difference) depends(message, where string) {
+// depends notes a condition that live rows must not meet. nulls says that it is about values that are missing: made-up
+// rows have them too, and may show that the file deals with them.
+func (d *difference) depends(message, where string, nulls bool) {
 	question := "SELECT count(*) FROM " + quoteName(d.l.origin.name)
 	if where != "" {
 		question += " WHERE " + where
 	}
-	d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: message}, question)
+	d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: message, nulls: nulls, mended: d.l.written}, question)
 }
 
 func (d *difference) rename(from, to string) {
@@ -77,7 +78,7 @@ func (d *difference) columns() {
 		case now.notNull && !was.notNull && now.pk == 0:
 			d.note(change{text: "forbids NULL in " + full, retires: old != ""})
 			if old != "" {
-				d.depends("forbids NULL in "+full, quoteName(old)+" IS NULL")
+				d.depends("forbids NULL in "+full, quoteName(old)+" IS NULL", true)
 			}
 		case was.notNull && !now.notNull:
 			d.note(change{text: "allows NULL in " + full, expands: true})
@@ -100,7 +101,7 @@ func (d *difference) columns() {
 		full := d.now.name + "." + now.name
 		if now.notNull && !now.hasDefault && !now.generated && now.pk == 0 {
 			d.note(change{text: "adds column " + full + ", NOT NULL without a default", expands: true, retires: true})
-			d.depends("adds column "+full+", NOT NULL without a default", "")
+			d.depends("adds column "+full+", NOT NULL without a default", "", true)
 			continue
 		}
 		d.note(change{text: "adds column " + full, expands: true})
@@ -132,9 +133,9 @@ func (d *difference) uniques() {
 		}
 		text := fmt.Sprintf("wants %s of %s to be unique", columnList(u.columns), d.now.name)
 		var old, conditions []string
-		for _, c := range u.columns {
+		for i, c := range u.columns {
 			if name := d.live(c); name != "" {
-				old = append(old, quoteName(name))
+				old = append(old, quoteName(name)+" COLLATE "+quoteName(u.collations[i]))
 				conditions = append(conditions, quoteName(name)+" IS NOT NULL")
 			}
 		}
@@ -149,7 +150,7 @@ func (d *difference) uniques() {
 		if u.where != "" {
 			conditions = append(conditions, "("+u.where+")")
 		}
-		d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: text},
+		d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: text, mended: d.l.written},
 			fmt.Sprintf("SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1)",
 				quoteName(d.l.origin.name), strings.Join(conditions, " AND "), strings.Join(old, ", ")))
 	}
@@ -197,7 +198,7 @@ func (d *difference) checks() {
 	}
 }
 
-func (d *difference) checked(check, text string) { d.depends(text, "NOT ("+check+")") }
+func (d *difference) checked(check, text string) { d.depends(text, "NOT ("+check+")", false) }
 
 // wider says whether a condition b differs from a only by having more literals (1), fewer (-1) or otherwise (0).
 func wider(a, b string) int {
@@ -242,7 +243,10 @@ func literals(condition string) (rest string, set []string) {
 func (d *difference) foreignKeys() {
 	key := func(k foreignKey) string { return lower(strings.Join(k.columns, ",") + ">" + k.table) }
 	for _, k := range d.now.keys {
-		if slices.ContainsFunc(d.was.keys, func(o foreignKey) bool { return key(o) == key(k) }) {
+		if i := slices.IndexFunc(d.was.keys, func(o foreignKey) bool { return key(o) == key(k) }); i >= 0 {
+			if o := d.was.keys[i]; o.onDelete != k.onDelete || o.onUpdate != k.onUpdate {
+				d.note(change{text: fmt.Sprintf("makes rows of %s follow those of %s by ON DELETE %s, ON UPDATE %s", d.now.name, k.table, k.onDelete, k.onUpdate), unclear: true})
+			}
 			continue
 		}
 		text := fmt.Sprintf("wants %s of %s to refer to %s", columnList(k.columns), d.now.name, k.table)
@@ -261,7 +265,7 @@ func (d *difference) foreignKeys() {
 			to = k.parents[0]
 		}
 		child := "c." + quoteName(d.live(k.columns[0]))
-		d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: text},
+		d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: text, mended: d.l.written},
 			fmt.Sprintf("SELECT count(*) FROM %s AS c WHERE %s IS NOT NULL AND NOT EXISTS (SELECT 1 FROM %s AS p WHERE p.%s = %s)",
 				quoteName(d.l.origin.name), child, quoteName(parent.origin.name), quoteName(to), child))
 	}

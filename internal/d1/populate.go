@@ -21,28 +21,61 @@ func (r *rehearser) withRows(ctx context.Context) error {
 	}
 	r.file = nil
 	// A statement that minds the row of NULLs may accept the other one; so the files get a second chance with that alone.
+	// In the end checks are not checked: what gets lost is worth knowing even when made-up rows do not pass them.
 	explained := map[*fileRun]bool{}
-	for _, nulls := range []bool{true, false} {
-		failed, err := r.populatedRun(ctx, nulls, explained)
+	for _, rows := range []madeUp{{nulls: true}, {}, {unchecked: true}} {
+		failed, err := r.populatedRun(ctx, rows, explained)
 		if err != nil {
 			return err
 		}
 		if failed == nil {
-			return nil
+			break
+		}
+	}
+	for _, f := range r.runs {
+		if f.passed && !f.counted {
+			r.uncounted(f)
 		}
 	}
 	return nil
 }
 
+// uncounted notes what may get lost in a file that no made-up rows came through.
+func (r *rehearser) uncounted(f *fileRun) {
+	excused := f.directives.destructive != ""
+	for _, name := range sortedKeys(f.emptied) {
+		for _, l := range r.tracked {
+			if strings.EqualFold(l.now.name, name) {
+				message := "deletes rows of " + l.now.name
+				f.changes = append(f.changes, change{at: f.emptied[name], text: message, retires: true})
+				r.ask(risk{kind: destroys, rule: "migration-destructive", at: f.emptied[name], message: message, excused: excused}, "SELECT count(*) FROM "+quoteName(l.origin.name))
+			}
+		}
+	}
+	for _, l := range r.tracked {
+		if at, ok := f.rebuilt[l]; ok {
+			r.ask(risk{kind: overrules, rule: "migration-overwrites", at: at, message: "whether all rows of " + l.now.name + " come along could not be shown"}, "SELECT count(*) FROM "+quoteName(l.origin.name))
+		}
+	}
+}
+
+// madeUp says what made-up rows are like.
+type madeUp struct{ nulls, unchecked bool }
+
 // populatedRun runs the files once. It returns the file that failed though it does not on empty tables.
-func (r *rehearser) populatedRun(ctx context.Context, nulls bool, explained map[*fileRun]bool) (failed *fileRun, err error) {
+func (r *rehearser) populatedRun(ctx context.Context, rows madeUp, explained map[*fileRun]bool) (failed *fileRun, err error) {
 	db, err := Open("")
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	if err := db.populate(r.Schema, nulls); err != nil {
+	if err := db.populate(r.Schema, rows.nulls); err != nil {
 		return nil, err
+	}
+	if rows.unchecked {
+		if err := db.own("PRAGMA ignore_check_constraints=ON"); err != nil {
+			return nil, err
+		}
 	}
 	before := map[*liveTable]counted{}
 	for _, l := range r.tracked {
@@ -71,12 +104,13 @@ func (r *rehearser) populatedRun(ctx context.Context, nulls bool, explained map[
 			if !f.passed {
 				return nil, nil // it fails without rows too, and that has been told
 			}
-			if !explained[f] {
+			if !explained[f] && !rows.unchecked {
 				explained[f] = true
 				r.failsWithRows(f, refused)
 			}
 			return f, nil
 		}
+		f.counted = true
 		for _, state := range f.after {
 			now, err := db.count(state)
 			if err != nil {
@@ -84,6 +118,10 @@ func (r *rehearser) populatedRun(ctx context.Context, nulls bool, explained map[
 			}
 			r.lost(f, state, before[state.table], now)
 			before[state.table] = now
+		}
+		if rows.nulls {
+			// Rows with missing values came through, so the file deals with them.
+			r.out.risks = slices.DeleteFunc(r.out.risks, func(x risk) bool { return x.nulls && x.at.file == f.Migration })
 		}
 	}
 	return nil, nil
@@ -97,6 +135,9 @@ func refersToRows(sql string, err error) bool {
 		return false
 	}
 	list := pieces(sql)
+	if len(list) > 0 && list[0].is(sql, "delete") {
+		return false // others refer to its rows
+	}
 	return writesRows(sql, list) && (errors.Is(fail.cause, sqlite3.CONSTRAINT_FOREIGNKEY) || !slices.ContainsFunc(list, func(p piece) bool { return p.is(sql, "from") }))
 }
 
@@ -117,7 +158,13 @@ func (r *rehearser) failsWithRows(f *fileRun, x *refusal) {
 	if known && rule == "migration-data-dependent" {
 		return
 	}
-	// Which rows it is that stand in the way SQLite does not say; that there are rows is the least.
+	// Some things no table with rows allows. Everything else depends on what the rows are, and these are made up.
+	certain := strings.HasPrefix(message, "Cannot add ") || rule == "migration-foreign-key" && !f.bringsRows() ||
+		strings.HasPrefix(message, "CHECK constraint failed") && isAlter(x.at.sql)
+	if !certain {
+		r.ask(risk{kind: depends, rule: rule, at: x.at, message: "fails on made-up rows (" + message + ")"}, "")
+		return
+	}
 	question := ""
 	for _, l := range r.tracked {
 		if at, ok := f.rebuilt[l]; ok && at.file == f.Migration || mentions(x.at.sql, l.origin.name) || mentions(x.at.sql, l.now.name) || x.at.sql == "" {
@@ -126,6 +173,20 @@ func (r *rehearser) failsWithRows(f *fileRun, x *refusal) {
 		}
 	}
 	r.ask(risk{kind: depends, rule: rule, at: x.at, message: "fails once there are rows (" + message + ")"}, question)
+}
+
+// bringsRows says whether a file inserts rows of its own, which may refer to rows that only the shop has.
+func (f *fileRun) bringsRows() bool {
+	return slices.ContainsFunc(f.statements, func(s Statement) bool {
+		list := pieces(s.SQL)
+		return len(list) > 0 && (list[0].is(s.SQL, "insert") || list[0].is(s.SQL, "replace")) &&
+			!slices.ContainsFunc(list, func(p piece) bool { return p.is(s.SQL, "from") })
+	})
+}
+
+func isAlter(sql string) bool {
+	list := pieces(sql)
+	return len(list) > 0 && list[0].is(sql, "alter")
 }
 
 func mentions(sql, name string) bool {
@@ -137,38 +198,51 @@ func mentions(sql, name string) bool {
 	return false
 }
 
-// counted is how many rows a table has, and how many of them have a value in a column.
+// counted is how many rows a table has, and the values of each column, as literals in order.
 type counted struct {
 	rows   int64
-	values map[string]int64 // by the column's name in the live database
+	values map[string][]string // by the column's name in the live database; NULL is left out
 }
 
 func (db *DB) count(state liveState) (c counted, err error) {
-	c.values = map[string]int64{}
-	sql := "SELECT count(*)"
-	for _, column := range state.columns {
-		sql += ", count(" + quoteName(column.name) + ")"
+	c.values = map[string][]string{}
+	if c.rows, err = db.number("SELECT count(*) FROM " + quoteName(state.name)); err != nil {
+		return c, err
 	}
-	err = db.each(sql+" FROM "+quoteName(state.name), func(row []any) error {
-		c.rows = row[0].(int64)
-		for i, column := range state.columns {
-			c.values[column.live] = row[i+1].(int64)
+	for _, column := range state.columns {
+		values := []string{}
+		err := db.each(fmt.Sprintf("SELECT quote(%s) FROM %s WHERE %[1]s NOT NULL ORDER BY 1", quoteName(column.name), quoteName(state.name)), func(row []any) error {
+			text, _ := row[0].(string)
+			values = append(values, text)
+			return nil
+		})
+		if err != nil {
+			return c, err
 		}
-		return nil
-	})
-	return c, err
+		c.values[column.live] = values
+	}
+	return c, nil
 }
 
 // lost notes rows and values that a file does not carry over.
 func (r *rehearser) lost(f *fileRun, state liveState, was, now counted) {
 	l := state.table
-	at, told := f.rebuilt[l]
+	at, rebuilt := f.rebuilt[l]
 	verb := "rebuilds " + state.name + " without all of its rows"
-	if !told {
-		if at, told = f.emptied[lower(state.name)]; !told {
-			return // a condition or a trigger: told where it stands
+	if !rebuilt {
+		var emptied bool
+		if at, emptied = f.emptied[lower(state.name)]; emptied {
+			verb = "deletes rows of " + state.name
+		} else if f.deleted[l] {
+			return // told where it stands
+		} else {
+			// Nobody deletes them, and they go all the same.
+			at = site{file: f.Migration, line: 1, column: 1}
+			if len(f.statements) > 0 {
+				at.line, at.column = f.statements[0].Line, f.statements[0].Column
+			}
+			verb = "rows of " + state.name + " go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1)"
 		}
-		verb = "deletes rows of " + state.name
 	}
 	add := func(message, question string) {
 		if slices.ContainsFunc(r.out.risks, func(k risk) bool { return k.at == at && k.message == message }) {
@@ -178,14 +252,38 @@ func (r *rehearser) lost(f *fileRun, state liveState, was, now counted) {
 		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: message, excused: f.directives.destructive != ""}, question)
 	}
 	if now.rows < was.rows {
-		add(verb, "SELECT count(*) FROM "+quoteName(l.origin.name))
+		if _, told := f.selected[l]; !told || !rebuilt {
+			add(verb, "SELECT count(*) FROM "+quoteName(l.origin.name))
+		}
 		return
 	}
+	if !rebuilt {
+		return // what an UPDATE does is told where it stands
+	}
 	for _, column := range sortedKeys(was.values) {
-		if n, still := now.values[column]; still && n < was.values[column] {
+		after, still := now.values[column]
+		if !still {
+			continue
+		}
+		if len(after) < len(was.values[column]) {
 			add("does not carry over the values of "+state.name+"."+column,
 				"SELECT count("+quoteName(column)+") FROM "+quoteName(l.origin.name))
+			continue
 		}
+		for _, v := range was.values[column] {
+			if !slices.Contains(after, v) {
+				r.changed(at, state.name+"."+column, "SELECT count("+quoteName(column)+") FROM "+quoteName(l.origin.name))
+				break
+			}
+		}
+	}
+}
+
+// changed notes values that a rebuild does not take over as they are: made anew, or another column's.
+func (r *rehearser) changed(at site, column, question string) {
+	x := risk{kind: overrules, rule: "migration-overwrites", at: at, message: "does not take over the values of " + column + " as they are"}
+	if !slices.ContainsFunc(r.out.risks, func(k risk) bool { return k.at == at && k.message == x.message }) {
+		r.ask(x, question)
 	}
 }
 
@@ -376,16 +474,19 @@ func (p *population) value(t *tableInfo, c column, row int, nulls bool) any {
 		}
 		return rows[at][lower(to)]
 	}
-	n := int64(1)
+	// Every column has values of its own, so that a copy which mixes columns up shows; and keys are out of the way of rows
+	// that a file brings.
+	place := slices.IndexFunc(t.columns, func(o column) bool { return o.name == c.name })
+	n := int64(10*place + row + 1)
 	if isUnique {
-		n = 9_000_001 + int64(row) // out of the way of rows that a file brings
+		n = 9_000_001 + int64(row)
 	}
 	kind := strings.ToUpper(c.kind)
 	switch {
 	case strings.Contains(kind, "INT"):
 		return n
 	case strings.Contains(kind, "CHAR"), strings.Contains(kind, "CLOB"), strings.Contains(kind, "TEXT"):
-		return fmt.Sprintf("v%d", n)
+		return fmt.Sprintf("%s value %d", c.name, n)
 	case strings.Contains(kind, "BLOB"):
 		return []byte{byte(n)}
 	case strings.Contains(kind, "REAL"), strings.Contains(kind, "FLOA"), strings.Contains(kind, "DOUB"):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ncruces/go-sqlite3"
 )
@@ -50,6 +51,7 @@ type Rehearsal struct {
 	// Dropped are the tables and columns of the live database that the files take away.
 	Dropped []Dropped
 
+	commute   bool      // contracting files and expanding ones behind them do not touch the same rows
 	findings  []Finding // that no row of the live database can change
 	risks     []risk
 	questions []string
@@ -89,6 +91,8 @@ type risk struct {
 	at       site
 	message  string
 	excused  bool // the file says why
+	nulls    bool // it is about missing values, which made-up rows have too
+	mended   bool // statements before it write to the table, so that today's rows are not those that it meets
 	question int  // -1: nobody can be asked
 }
 
@@ -134,7 +138,7 @@ func Rehearse(ctx context.Context, c Case) (*Rehearsal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if again.After == r.After && len(again.findings) == len(r.findings) {
+	if again.After == r.After && len(again.findings) == len(r.findings) && r.commute {
 		return again, nil
 	}
 	for i, f := range r.Files {
@@ -202,6 +206,7 @@ type liveTable struct {
 	origin  *tableInfo        // as it is live
 	now     *tableInfo        // as it is by now
 	columns map[string]string // present names of its live columns, in lower case → their live names
+	written bool              // a statement has changed or deleted rows of it
 }
 
 // fileRun is what became of one file.
@@ -217,7 +222,20 @@ type fileRun struct {
 	touchesLive bool
 	after       []liveState // live tables at the end of the file, for the run with rows
 	rebuilt     map[*liveTable]site
-	passed      bool // D1 would accept it
+	starts      map[*liveTable]string    // names of live tables when the file began
+	selected    map[*liveTable]selection // live tables of which only a selection was copied
+	deleted     map[*liveTable]bool      // live tables of which a statement deletes rows itself
+	rows        map[string]bool          // tables, in lower case, whose rows are written
+	reads       map[string]bool          // tables that are read
+	ddl         map[string]bool          // tables that are altered or dropped
+	passed      bool                     // D1 would accept it
+	counted     bool                     // made-up rows came through it
+}
+
+// selection is a statement that copies some rows of a table.
+type selection struct {
+	at    site
+	where string // what they meet; "" when it cannot be told alone
 }
 
 type dropped struct {
@@ -241,6 +259,7 @@ type change struct {
 	text             string
 	expands, retires bool
 	unclear          bool // whether the running release minds cannot be known
+	renames          *liveTable
 }
 
 func rehearse(ctx context.Context, c Case) (*Rehearsal, error) {
@@ -271,6 +290,12 @@ func (r *rehearser) checkQuestions(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
+	// A quoted name that no column has must not pass for a string.
+	for _, option := range []sqlite3.DBConfig{sqlite3.DBCONFIG_DQS_DML, sqlite3.DBCONFIG_DQS_DDL} {
+		if _, err := db.conn.Config(option, false); err != nil {
+			return err
+		}
+	}
 	for i, q := range r.out.questions {
 		if _, err := db.Query(ctx, q); err != nil {
 			if ctx.Err() != nil {
@@ -352,13 +377,20 @@ func (r *rehearser) begin() (*Schema, error) {
 func (r *rehearser) apply(ctx context.Context, m *Migration) (ok bool, err error) {
 	f := &fileRun{
 		Migration: m, dropped: map[string]dropped{}, emptied: map[string]site{}, views: map[string]site{}, created: map[string]site{},
-		rebuilt: map[*liveTable]site{},
+		rebuilt: map[*liveTable]site{}, starts: map[*liveTable]string{}, selected: map[*liveTable]selection{}, deleted: map[*liveTable]bool{},
+		rows: map[string]bool{}, reads: map[string]bool{}, ddl: map[string]bool{},
+	}
+	for _, l := range r.live {
+		f.starts[l] = l.now.name
 	}
 	r.file = f
 	r.runs = append(r.runs, f)
 	f.directives = r.readDirectives(m)
 	var unfinished error
-	if f.statements, unfinished = Split(m.SQL); unfinished != nil {
+	if f.statements, unfinished = Split(m.SQL); unfinished == nil {
+		unfinished = openComment(m.SQL)
+	}
+	if unfinished != nil {
 		r.unreadable(m, unfinished)
 		return false, nil
 	}
@@ -501,8 +533,34 @@ func (r *rehearser) unreadable(m *Migration, err error) {
 		at.line, at.column = u.Line, u.Column
 	}
 	f := at.finding("migration-unreadable", levelError, "the SQL is not complete: "+err.Error())
-	f.Hint = "close the quote"
+	f.Hint = "close it"
+	if u != nil && u.Token == notUTF8 {
+		f.Message, f.Hint = m.Name+" is not UTF-8, and travels as JSON", "save the file as UTF-8"
+	}
 	r.out.findings = append(r.out.findings, f)
+}
+
+// notUTF8 stands for what cannot be sent.
+const notUTF8 = "encoding"
+
+// openComment looks for what Split has no reason to mind: a comment that never closes would swallow what is put behind
+// the file, its row in the ledger, and text that is no UTF-8 cannot be sent.
+func openComment(sql string) error {
+	c := cursor{line: 1, column: 1}
+	for rest := sql; rest != ""; {
+		kind, n := nextToken(rest)
+		if kind == commentToken && strings.HasPrefix(rest, "/*") && (n < 4 || !strings.HasSuffix(rest[:n], "*/")) {
+			return &UnfinishedError{Token: "/*", Offset: c.offset, Line: c.line, Column: c.column}
+		}
+		c.advance(rest[:n])
+		rest = rest[n:]
+	}
+	for i, line := range strings.Split(sql, "\n") {
+		if !utf8.ValidString(line) {
+			return &UnfinishedError{Token: notUTF8, Line: i + 1, Column: 1}
+		}
+	}
+	return nil
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -40,6 +40,9 @@ CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes 
 CREATE TRIGGER bikes_gone AFTER DELETE ON bikes BEGIN UPDATE customers SET status = 'known' WHERE id = OLD.customer_id; END;
 `
 
+// rides go with their bikes.
+const rides = "CREATE TABLE rides (id INTEGER PRIMARY KEY, bike_id INTEGER REFERENCES bikes (id) ON DELETE CASCADE);"
+
 func objectsOf(t testing.TB, sql string) []Object {
 	t.Helper()
 	db := open(t)
@@ -65,7 +68,7 @@ func TestRehearse(t *testing.T) {
 		{"a required column", "ALTER TABLE customers ADD COLUMN points INTEGER NOT NULL;", `
 			expand: adds column customers.points, NOT NULL without a default
 			error migration-mixed 1 m.sql gives the next release something and takes something from the running one, so it can go out neither before nor after the release
-			error migration-data-dependent 1 adds column customers.points, NOT NULL without a default: 7 rows stand in the way`},
+			error migration-data-dependent 1 adds column customers.points, NOT NULL without a default: 7 rows in the way`},
 		{"a dropped column", "ALTER TABLE customers DROP COLUMN phone;", `
 			contract: drops column customers.phone
 			notice migration-incompatible 1 drops column customers.phone: the release that runs today may use it, so the file is applied after the next release has passed its gate
@@ -94,25 +97,26 @@ func TestRehearse(t *testing.T) {
 			CREATE INDEX customers_name ON customers (name);
 			CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;`, `
 			expand: rebuilds table customers | changes CHECK (status in ('new', 'known')) of customers to (status in ('new', 'known', 'gone')) | creates index customers_name
-			notice migration-rewrite 4 rebuilds table customers: 7 rows are written again`},
+			notice migration-rewrite 4 rebuilds table customers: writes 7 rows again`},
 		{"a rebuild that forgets the rows", "DROP TABLE \"order\";\nCREATE TABLE \"order\" (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER NOT NULL DEFAULT 0);", `
 			contract: rebuilds table order | rebuilds order without all of its rows
 			notice migration-incompatible 1 rebuilds order without all of its rows: the release that runs today may use it, so the file is applied after the next release has passed its gate
-			notice migration-rewrite 1 rebuilds table order: 7 rows are written again
+			notice migration-rewrite 1 rebuilds table order: writes 7 rows again
 			error migration-destructive 1 rebuilds order without all of its rows: 7 rows would go`},
 		{"a rebuild that forgets a column", "CREATE TABLE n (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER NOT NULL DEFAULT 0);\nINSERT INTO n (id, total) SELECT id, total FROM \"order\";\nDROP TABLE \"order\";\nALTER TABLE n RENAME TO \"order\";", `
 			contract: rebuilds table order | does not carry over the values of order.group
 			notice migration-incompatible 3 does not carry over the values of order.group: the release that runs today may use it, so the file is applied after the next release has passed its gate
-			notice migration-rewrite 3 rebuilds table order: 7 rows are written again
+			notice migration-rewrite 3 rebuilds table order: writes 7 rows again
 			error migration-destructive 3 does not carry over the values of order.group: 7 rows would go`},
 		{"a rebuild that breaks references", "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'known')));\nINSERT INTO n SELECT * FROM customers;\nDROP VIEW owners; DROP TRIGGER bikes_gone;\nDROP TABLE customers;\nALTER TABLE n RENAME TO customers;\nCREATE INDEX customers_name ON customers (name);\nCREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
 			expand: drops trigger bikes_gone | rebuilds table customers | creates index customers_name
-			notice migration-rewrite 4 rebuilds table customers: 7 rows are written again
-			error migration-foreign-key 4 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows stand in the way`},
+			notice migration-rewrite 4 rebuilds table customers: writes 7 rows again
+			error migration-foreign-key 4 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows in the way
+			warning migration-overwrites 4 whether all rows of customers come along could not be shown in 7 rows`},
 		{"a unique index on live rows", "CREATE UNIQUE INDEX customers_email ON customers (email) WHERE email <> '';", `
 			contract: creates index customers_email | wants email of customers to be unique
 			notice migration-incompatible 1 wants email of customers to be unique: the release that runs today may use it, so the file is applied after the next release has passed its gate
-			error migration-data-dependent 1 wants email of customers to be unique: 7 rows stand in the way`},
+			error migration-data-dependent 1 wants email of customers to be unique: 7 rows in the way`},
 		{"a unique index on a new column", "ALTER TABLE customers ADD COLUMN slug TEXT;\nCREATE UNIQUE INDEX customers_slug ON customers (slug);", `
 			expand: adds column customers.slug | creates index customers_slug | wants slug of customers to be unique`},
 		{"deleted rows", "DELETE FROM bikes WHERE color IS NULL -- all of them\n;", `
@@ -137,7 +141,7 @@ func TestRehearse(t *testing.T) {
 			notice migration-incompatible 1 drops table customers: the release that runs today may use it, so the file is applied after the next release has passed its gate
 			notice migration-incompatible 1 drops view owners: the release that runs today may use it, so the file is applied after the next release has passed its gate
 			error migration-destructive 1 drops table customers: 7 rows would go
-			error migration-foreign-key 1 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows stand in the way`},
+			error migration-foreign-key 1 fails once there are rows (FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)): 7 rows in the way`},
 		{"values taken away", "UPDATE customers SET phone = NULL, email = NULL WHERE name = 'x';", `
 			contract: updates rows of customers | takes the values of customers.phone away | takes the values of customers.email away
 			notice migration-incompatible 1 takes the values of customers.phone away: the release that runs today may use it, so the file is applied after the next release has passed its gate
@@ -153,14 +157,73 @@ func TestRehearse(t *testing.T) {
 			warning migration-destructive 2 deletes rows of bikes, and what is in it would go`},
 		{"an explanation", "EXPLAIN DROP TABLE customers; DROP TRIGGER bikes_gone; DROP INDEX customers_name;", `
 			expand: drops trigger bikes_gone | drops index customers_name`},
+		{"a rebuild under rows that cascade", "PRAGMA foreign_keys=OFF;\nDROP VIEW owners;\nCREATE TABLE n (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), serial TEXT UNIQUE, color TEXT);\nINSERT INTO n SELECT * FROM bikes;\nDROP TABLE bikes;\nALTER TABLE n RENAME TO bikes;\nCREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;\nCREATE TRIGGER bikes_gone AFTER DELETE ON bikes BEGIN UPDATE customers SET status = 'known' WHERE id = OLD.customer_id; END;", `
+			contract: rows of rides go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1) | rebuilds table bikes | creates trigger bikes_gone
+			notice migration-incompatible 1 rows of rides go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1): the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 rows of rides go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1): 7 rows would go
+			notice migration-rewrite 5 rebuilds table bikes: writes 7 rows again`},
+		{"a rebuild that filters", "CREATE TABLE n (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER NOT NULL DEFAULT 0);\nINSERT INTO n SELECT * FROM \"order\" WHERE \"group\" <> 'x';\nDROP TABLE \"order\";\nALTER TABLE n RENAME TO \"order\";", `
+			contract: rebuilds order from a selection of its rows | rebuilds table order
+			notice migration-incompatible 2 rebuilds order from a selection of its rows: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 2 rebuilds order from a selection of its rows: 7 rows would go
+			notice migration-rewrite 3 rebuilds table order: writes 7 rows again`},
+		{"a rebuild that mixes columns up", "CREATE TABLE n (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER NOT NULL DEFAULT 0);\nINSERT INTO n SELECT id, total, id FROM \"order\";\nDROP TABLE \"order\";\nALTER TABLE n RENAME TO \"order\";", `
+			expand: rebuilds table order
+			notice migration-rewrite 3 rebuilds table order: writes 7 rows again
+			warning migration-overwrites 3 does not take over the values of order.group as they are in 7 rows
+			warning migration-overwrites 3 does not take over the values of order.total as they are in 7 rows`},
+		{"a rebuild by renaming first", "ALTER TABLE \"order\" RENAME TO old;\nCREATE TABLE \"order\" (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT, total INTEGER);\nINSERT INTO \"order\" SELECT * FROM old;\nDROP TABLE old;", `
+			expand: rebuilds table order | allows NULL in order.total | changes the default of order.total from 0 to none
+			notice migration-rewrite 4 rebuilds table order: writes 7 rows again`},
+		{"missing values dealt with", "CREATE TABLE n (id INTEGER PRIMARY KEY AUTOINCREMENT, \"group\" TEXT NOT NULL DEFAULT '', total INTEGER NOT NULL DEFAULT 0);\nINSERT INTO n SELECT id, coalesce(\"group\", ''), total FROM \"order\";\nDROP TABLE \"order\";\nALTER TABLE n RENAME TO \"order\";", `
+			contract: rebuilds table order | forbids NULL in order.group | changes the default of order.group from none to ''
+			notice migration-incompatible 3 forbids NULL in order.group: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			notice migration-rewrite 3 rebuilds table order: writes 7 rows again`},
+		{"unique without regard to case", "CREATE UNIQUE INDEX e ON customers (email COLLATE NOCASE);", `
+			contract: creates index e | wants email of customers to be unique
+			notice migration-incompatible 1 wants email of customers to be unique: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-data-dependent 1 wants email of customers to be unique: 7 rows in the way`},
+		{"doubles deleted first", "-- shopfleet: destructive because they are doubles\nDELETE FROM customers WHERE id NOT IN (SELECT min(id) FROM customers GROUP BY email);\nCREATE UNIQUE INDEX e ON customers (email);", `
+			contract: deletes rows of customers | creates index e | wants email of customers to be unique
+			notice migration-incompatible 2 deletes rows of customers: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			warning migration-destructive 2 deletes rows of customers: 7 rows would go
+			notice migration-incompatible 3 wants email of customers to be unique: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			warning migration-data-dependent 3 wants email of customers to be unique: 7 rows in the way today, before the statements that come first`},
+		{"values computed from others, unique", "ALTER TABLE customers ADD COLUMN slug TEXT;\nUPDATE customers SET slug = lower(name);\nCREATE UNIQUE INDEX s ON customers (slug);", `
+			expand: adds column customers.slug | updates rows of customers | creates index s | wants slug of customers to be unique`},
+		{"values that made-up rows do not have", "ALTER TABLE customers ADD COLUMN city TEXT;\nUPDATE customers SET city = json_extract(phone, '$.city') WHERE phone IS NOT NULL;", `
+			expand: adds column customers.city | updates rows of customers
+			warning migration-data-dependent 2 fails on made-up rows (malformed JSON: SQLITE_ERROR): whether rows stand in the way is not known`},
+		{"an update behind WITH", "WITH x AS (SELECT 1) UPDATE customers SET phone = NULL;", `
+			contract: updates rows of customers | takes the values of customers.phone away
+			notice migration-incompatible 1 takes the values of customers.phone away: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 takes the values of customers.phone away, and what is in it would go`},
+		{"rows deleted by a trigger", "CREATE TRIGGER purge AFTER UPDATE ON \"order\" BEGIN DELETE FROM rides; END;\nUPDATE \"order\" SET total = total;\nDROP TRIGGER purge;", `
+			contract: creates trigger purge | rows of rides go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1) | updates rows of order | drops trigger purge
+			notice migration-incompatible 1 rows of rides go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1): the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 rows of rides go, by a trigger or because those they refer to go (PRAGMA foreign_keys has no effect in D1): 7 rows would go
+			warning migration-overwrites 2 overwrites total of order in 7 rows`},
+		{"rows deleted with those that follow", "-- shopfleet: destructive because of a test\nDELETE FROM bikes WHERE color = 'x';", `
+			contract: deletes rows of bikes and, by ON DELETE CASCADE, of rides
+			notice migration-incompatible 2 deletes rows of bikes and, by ON DELETE CASCADE, of rides: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			warning migration-destructive 2 deletes rows of bikes and, by ON DELETE CASCADE, of rides: 7 rows would go`},
+		{"a trigger that refuses", "CREATE TRIGGER no BEFORE INSERT ON bikes BEGIN SELECT RAISE(ABORT, 'no'); END;", `
+			contract: creates trigger no
+			notice migration-incompatible 1 creates trigger no: the release that runs today may use it, so the file is applied after the next release has passed its gate`},
+		{"a comment that never closes", "CREATE TABLE a (x); /* the end", `
+			error migration-unreadable 1 the SQL is not complete: line 1: /* never closes`},
+		{"another encoding", "CREATE TABLE a (x);\nINSERT INTO a VALUES ('caf\xe9');", `
+			error migration-unreadable 2 m.sql is not UTF-8, and travels as JSON`},
+		{"statistics", "ANALYZE;", `
+			expand:`},
 		{"overwritten values", "UPDATE customers SET phone = trim(phone) WHERE phone IS NOT NULL;", `
 			expand: updates rows of customers
 			warning migration-overwrites 1 overwrites phone of customers in 7 rows`},
 		{"a narrower check", "DROP VIEW owners;PRAGMA defer_foreign_keys = on;\nCREATE TABLE copy AS SELECT * FROM customers;\nDROP TABLE customers;\nCREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new')));\nINSERT INTO customers SELECT * FROM copy;\nDROP TABLE copy;CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
 			contract: rebuilds table customers | changes CHECK (status in ('new', 'known')) of customers to (status in ('new'))
 			notice migration-incompatible 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): the release that runs today may use it, so the file is applied after the next release has passed its gate
-			notice migration-rewrite 3 rebuilds table customers: 7 rows are written again
-			error migration-data-dependent 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): 7 rows stand in the way`},
+			notice migration-rewrite 3 rebuilds table customers: writes 7 rows again
+			error migration-data-dependent 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): 7 rows in the way`},
 		{"a view with less", "DROP VIEW owners;\nCREATE VIEW owners AS SELECT id, name FROM customers;", `
 			contract: makes view owners anew, without serial
 			notice migration-incompatible 1 makes view owners anew, without serial: the release that runs today may use it, so the file is applied after the next release has passed its gate`},
@@ -196,8 +259,12 @@ func TestRehearse(t *testing.T) {
 			expand:`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			schema := shop
+			if strings.Contains(test.want, "rides") {
+				schema += rides
+			}
 			r, err := Rehearse(t.Context(), Case{
-				Schema: objectsOf(t, shop), Running: true, DenyColumns: []string{"tenant_id"},
+				Schema: objectsOf(t, schema), Running: true, DenyColumns: []string{"tenant_id"},
 				Pending: []Migration{{Name: "m.sql", Path: "migrations/m.sql", SQL: strings.ReplaceAll(test.sql, "\n\t\t\t", "\n")}},
 			})
 			if err != nil {
@@ -205,7 +272,7 @@ func TestRehearse(t *testing.T) {
 			}
 			answers := make([]int64, len(r.Questions()))
 			live := open(t)
-			query(t, live, shop)
+			query(t, live, schema)
 			for i, q := range r.Questions() {
 				if _, err := live.Query(t.Context(), q); err != nil {
 					t.Errorf("the live database does not understand %q: %v", q, err)
@@ -236,6 +303,59 @@ func describeRehearsal(r *Rehearsal, answers []int64) string {
 		lines = append(lines, fmt.Sprintf("%s %s %d %s", f.Level, f.Rule, f.Line, message))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Files of which one writes what another touches keep their order, and wait.
+func TestRehearseOrder(t *testing.T) {
+	schema := objectsOf(t, shop)
+	run := func(files ...string) *Rehearsal {
+		t.Helper()
+		c := Case{Schema: schema, Running: true}
+		for i, sql := range files {
+			name := fmt.Sprintf("%d.sql", i+1)
+			c.Pending = append(c.Pending, Migration{Name: name, Path: name, SQL: sql})
+		}
+		r, err := Rehearse(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	order := func(r *Rehearsal) string {
+		var names []string
+		for _, f := range r.Files {
+			names = append(names, f.Name+" "+string(f.Phase))
+		}
+		return strings.Join(names, ", ")
+	}
+	refused := func(r *Rehearsal) bool {
+		return slices.ContainsFunc(r.Findings(nil, true), func(f Finding) bool { return f.Rule == "migration-order" })
+	}
+	if r := run("ALTER TABLE customers DROP COLUMN phone;", "ALTER TABLE customers ADD COLUMN points INT;"); refused(r) || order(r) != "2.sql expand, 1.sql contract" {
+		t.Errorf("a column less and one more: %s, refused %t", order(r), refused(r))
+	}
+	if r := run("DELETE FROM customers;", "INSERT INTO customers (name) VALUES ('a');"); !refused(r) {
+		t.Errorf("rows deleted, and others put there: %s", order(r))
+	}
+	if r := run("DROP VIEW owners;", "CREATE VIEW owners AS SELECT 1 AS id, 2 AS name, 3 AS serial;"); !refused(r) && order(r) != "1.sql expand, 2.sql expand" {
+		t.Errorf("a view made anew in another file: %s", order(r))
+	}
+	if r := run("ALTER TABLE customers ADD COLUMN a INT;", "ALTER TABLE customers DROP COLUMN phone;"); refused(r) || order(r) != "1.sql expand, 2.sql contract" {
+		t.Errorf("in order: %s", order(r))
+	}
+}
+
+// A table of 100 columns is as wide as D1 allows, and so are our own questions about it.
+func TestRehearseWide(t *testing.T) {
+	var columns []string
+	for i := range 100 {
+		columns = append(columns, fmt.Sprintf("c%d TEXT", i))
+	}
+	r, err := Rehearse(t.Context(), Case{Schema: objectsOf(t, "CREATE TABLE wide ("+strings.Join(columns, ", ")+")"), Running: true,
+		Pending: []Migration{{Name: "1.sql", SQL: "UPDATE wide SET c1 = 'x' WHERE c2 IS NULL; CREATE INDEX i ON wide (c3);"}}})
+	if err != nil || len(r.Files) != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 // A shop with full-text search has tables in its catalogue that only a virtual table can make.

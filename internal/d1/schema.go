@@ -116,17 +116,21 @@ type column struct {
 }
 
 type foreignKey struct {
-	columns, parents []string // parents is empty when the parent's primary key is meant
-	table            string
+	columns, parents   []string // parents is empty when the parent's primary key is meant
+	table              string
+	onUpdate, onDelete string // such as CASCADE
 }
 
 type unique struct {
-	index   string // name
-	columns []string
-	where   string // of a partial index, normalised; columns that are expressions are ""
+	index      string // name
+	columns    []string
+	collations []string // one for each column
+	where      string   // of a partial index, normalised; columns that are expressions are ""
 }
 
-func (u unique) key() string { return lower(strings.Join(u.columns, ",")) + "|" + u.where }
+func (u unique) key() string {
+	return lower(strings.Join(u.columns, ",") + "|" + strings.Join(u.collations, ",") + "|" + u.where)
+}
 
 func (t *tableInfo) column(name string) *column {
 	for i := range t.columns {
@@ -342,14 +346,14 @@ func (db *DB) tables(only string) ([]*tableInfo, error) {
 			t.columns, t.broken = nil, viewError(err)
 		}
 	}
-	err = db.each(`SELECT m.name, k.id, k."table", k."from", k."to" FROM sqlite_schema m, pragma_foreign_key_list(m.name) k
+	err = db.each(`SELECT m.name, k.id, k."table", k."from", k."to", k.on_update, k.on_delete FROM sqlite_schema m, pragma_foreign_key_list(m.name) k
 		WHERE m.type = 'table'`+filter+` ORDER BY m.name, k.id, k.seq`, func(r []any) error {
 		t := byName[r[0].(string)]
 		if t == nil {
 			return nil
 		}
 		if n := len(t.keys); n == 0 || r[1] != int64(n-1) {
-			t.keys = append(t.keys, foreignKey{table: r[2].(string)})
+			t.keys = append(t.keys, foreignKey{table: r[2].(string), onUpdate: r[5].(string), onDelete: r[6].(string)})
 		}
 		k := &t.keys[len(t.keys)-1]
 		k.columns = append(k.columns, r[3].(string))
@@ -361,7 +365,7 @@ func (db *DB) tables(only string) ([]*tableInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = db.each(`SELECT m.name, i.name, coalesce(x.name, ''), coalesce(s.sql, '') FROM sqlite_schema m, pragma_index_list(m.name) i,
+	err = db.each(`SELECT m.name, i.name, coalesce(x.name, ''), coalesce(s.sql, ''), coalesce(x.coll, 'BINARY') FROM sqlite_schema m, pragma_index_list(m.name) i,
 		pragma_index_xinfo(i.name) x LEFT JOIN sqlite_schema s ON s.name = i.name AND s.type = 'index'
 		WHERE m.type = 'table' AND i."unique" AND x.key`+filter+` ORDER BY m.name, i.seq DESC, x.seqno`, func(r []any) error {
 		t, index := byName[r[0].(string)], r[1].(string)
@@ -373,6 +377,7 @@ func (db *DB) tables(only string) ([]*tableInfo, error) {
 		}
 		u := &t.uniques[len(t.uniques)-1]
 		u.columns = append(u.columns, r[2].(string))
+		u.collations = append(u.collations, r[4].(string))
 		return nil
 	})
 	for _, t := range list {

@@ -20,9 +20,10 @@ type Statement struct {
 	Complete bool
 }
 
-// UnfinishedError is a quote that never closes, or a NUL byte, where SQLite stops reading.
+// UnfinishedError is a quote or, where that matters, a comment that never closes, or a NUL byte, where SQLite stops
+// reading.
 type UnfinishedError struct {
-	// Token is what was opened: ', ", ` or [; or "\x00".
+	// Token is what was opened: ', ", `, [ or /*; or "\x00".
 	Token string
 	// Offset is where it stands in the text, in bytes.
 	Offset int

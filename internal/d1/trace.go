@@ -21,11 +21,13 @@ type touched struct {
 	inserts                []string
 	creates                []string // "table x", "view x", …
 	others                 []string // what else is done, in words
+	reads                  []string // tables
+	rows                   []string // tables whose rows are written, by triggers too
 }
 
 // once drops what SQLite told twice: a statement that it compiles in two ways.
 func (t *touched) once() {
-	for _, list := range []*[]string{&t.alters, &t.drops, &t.indexes, &t.dropViews, &t.deletes, &t.inserts, &t.creates, &t.others} {
+	for _, list := range []*[]string{&t.alters, &t.drops, &t.indexes, &t.dropViews, &t.deletes, &t.inserts, &t.creates, &t.others, &t.reads, &t.rows} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
@@ -95,6 +97,16 @@ func writesRows(sql string, list []piece) bool {
 func (r *rehearser) watch(action sqlite3.AuthorizerActionCode, name, detail, via string) {
 	t := &r.touched
 	switch action {
+	case sqlite3.AUTH_READ:
+		if !internalName(name) {
+			t.reads = append(t.reads, name)
+		}
+	case sqlite3.AUTH_DELETE, sqlite3.AUTH_INSERT, sqlite3.AUTH_UPDATE:
+		if !internalName(name) {
+			t.rows = append(t.rows, name)
+		}
+	}
+	switch action {
 	case sqlite3.AUTH_ALTER_TABLE:
 		t.alters = append(t.alters, detail)
 	case sqlite3.AUTH_DROP_TABLE, sqlite3.AUTH_DROP_VTABLE:
@@ -112,6 +124,9 @@ func (r *rehearser) watch(action sqlite3.AuthorizerActionCode, name, detail, via
 	case sqlite3.AUTH_DROP_TRIGGER:
 		t.others = append(t.others, "drops trigger "+name)
 	case sqlite3.AUTH_CREATE_TABLE, sqlite3.AUTH_CREATE_VTABLE:
+		if internalName(name) {
+			return // ANALYZE makes some
+		}
 		t.creates = append(t.creates, "table "+name)
 	case sqlite3.AUTH_CREATE_VIEW:
 		t.creates = append(t.creates, "view "+name)
@@ -141,6 +156,19 @@ func (r *rehearser) follow(f *fileRun, at site, roots map[*liveTable]int64) erro
 	if len(t.alters)+len(t.drops)+len(t.dropViews) > 0 {
 		r.last = at
 	}
+	r.selections(f, at)
+	for _, name := range t.reads {
+		f.reads[lower(name)] = true
+	}
+	if len(t.alters)+len(t.drops) == 0 {
+		for _, name := range t.rows {
+			f.rows[lower(name)] = true
+			f.touchesLive = f.touchesLive || r.live[lower(name)] != nil
+		}
+	}
+	for _, name := range append(append([]string(nil), t.alters...), t.drops...) {
+		f.ddl[lower(name)] = true
+	}
 	for _, name := range t.alters {
 		if l := r.live[lower(name)]; l != nil {
 			f.touchesLive = true
@@ -158,6 +186,12 @@ func (r *rehearser) follow(f *fileRun, at site, roots map[*liveTable]int64) erro
 			fallthrough
 		case "view":
 			f.created[lower(name)] = at
+		case "trigger":
+			c := change{at: at, text: "creates " + what}
+			list := pieces(at.sql)
+			// A trigger that refuses rows may refuse those of the running release.
+			c.retires = r.triggersLive(name) && slices.ContainsFunc(list, func(p piece) bool { return p.is(at.sql, "raise") })
+			f.changes = append(f.changes, c)
 		default:
 			if len(t.alters) == 0 && len(t.drops) == 0 && !slices.ContainsFunc(t.creates, func(w string) bool { return strings.HasPrefix(w, "table ") }) {
 				f.changes = append(f.changes, change{at: at, text: "creates " + what})
@@ -201,6 +235,65 @@ func (r *rehearser) follow(f *fileRun, at site, roots map[*liveTable]int64) erro
 	return nil
 }
 
+// triggersLive says whether a trigger that was just made belongs to a live table.
+func (r *rehearser) triggersLive(name string) (live bool) {
+	err := r.db.each("SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name = "+quoteText(name)+" COLLATE NOCASE", func(row []any) error {
+		live = r.live[lower(row[0].(string))] != nil
+		return nil
+	})
+	return live || err != nil
+}
+
+// selections notes live tables of which a statement copies some rows only: whether all of them came along, made-up rows
+// cannot tell.
+func (r *rehearser) selections(f *fileRun, at site) {
+	t := r.touched
+	list := pieces(at.sql)
+	copies := len(t.creates) > 0 || len(t.inserts) > 0
+	if !copies || len(t.alters)+len(t.drops) > 0 {
+		return
+	}
+	depth, from, selective := 0, -1, false
+	for i, p := range list {
+		switch {
+		case p.kind == openToken:
+			depth++
+		case p.kind == closeToken:
+			depth--
+		case p.is(at.sql, "from") && depth == 0 && from < 0:
+			from = i
+		}
+		for _, word := range []string{"where", "limit", "group", "having", "distinct", "join", "except", "intersect"} {
+			selective = selective || p.is(at.sql, word)
+		}
+	}
+	if !selective {
+		return
+	}
+	for _, name := range t.reads {
+		l := r.live[lower(name)]
+		if l == nil {
+			continue
+		}
+		s := selection{at: at}
+		// FROM table WHERE condition, and nothing else: then it can be asked for.
+		if from >= 0 && from+3 < len(list) && strings.EqualFold(unquote(at.sql[list[from+1].from:list[from+1].to]), name) && list[from+2].is(at.sql, "where") {
+			if where, plain := condition("delete "+at.sql[list[from].from:], pieces("delete "+at.sql[list[from].from:])); plain {
+				s.where = where
+			}
+			for _, p := range list[from+2:] {
+				if p.is(at.sql, "group") || p.is(at.sql, "having") || p.is(at.sql, "union") || p.is(at.sql, "except") || p.is(at.sql, "intersect") || p.is(at.sql, "on") {
+					s.where = ""
+				}
+			}
+			if len(t.reads) > 1 {
+				s.where = ""
+			}
+		}
+		f.selected[l] = s
+	}
+}
+
 // altered follows ALTER TABLE: its new name is that of the table with the same pages.
 func (r *rehearser) altered(f *fileRun, at site, l *liveTable, root int64) error {
 	key := lower(l.now.name)
@@ -231,7 +324,7 @@ func (r *rehearser) altered(f *fileRun, at site, l *liveTable, root int64) error
 		delete(r.live, key)
 		r.live[lower(name)] = l
 		r.made[lower(name)] = at
-		f.changes = append(f.changes, change{at: at, text: fmt.Sprintf("renames table %s to %s", l.now.name, name), expands: true, retires: true})
+		f.changes = append(f.changes, change{at: at, text: fmt.Sprintf("renames table %s to %s", l.now.name, name), expands: true, retires: true, renames: l})
 		r.out.Dropped = append(r.out.Dropped, Dropped{Table: l.origin.name})
 	}
 	r.differ(f, at, l, now[0], true)
@@ -245,7 +338,17 @@ func (r *rehearser) endOfFile() error {
 	for _, key := range sortedKeys(f.dropped) {
 		d := f.dropped[key]
 		l := d.table
-		now, err := r.db.tables(l.now.name)
+		name := l.now.name
+		now, err := r.db.tables(name)
+		if err == nil && len(now) == 0 && f.starts[l] != "" {
+			name = f.starts[l] // it was renamed out of the way first
+			if now, err = r.db.tables(name); len(now) > 0 && !now[0].view && r.live[lower(name)] == nil {
+				f.changes = slices.DeleteFunc(f.changes, func(c change) bool { return c.renames == l })
+				r.out.Dropped = slices.DeleteFunc(r.out.Dropped, func(d Dropped) bool { return d.Table == l.origin.name && d.Column == "" })
+			} else {
+				now = nil
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -256,13 +359,14 @@ func (r *rehearser) endOfFile() error {
 				"SELECT count(*) FROM "+quoteName(l.origin.name))
 			continue
 		}
-		f.changes = append(f.changes, change{at: d.at, text: "rebuilds table " + l.now.name})
-		r.ask(risk{kind: rewrites, rule: "migration-rewrite", at: d.at, message: "rebuilds table " + l.now.name}, "SELECT count(*) FROM "+quoteName(l.origin.name))
+		f.changes = append(f.changes, change{at: d.at, text: "rebuilds table " + now[0].name})
+		r.ask(risk{kind: rewrites, rule: "migration-rewrite", at: d.at, message: "rebuilds table " + now[0].name}, "SELECT count(*) FROM "+quoteName(l.origin.name))
 		r.differ(f, d.at, l, now[0], false)
 		l.now = now[0]
-		r.live[key] = l
+		r.live[lower(name)] = l
 		f.rebuilt[l] = d.at
-		delete(f.created, key)
+		delete(f.created, lower(name))
+		r.rebuilt(f, l)
 	}
 	for _, key := range sortedKeys(f.views) {
 		if err := r.viewAfter(f, key); err != nil {
@@ -296,6 +400,25 @@ func (r *rehearser) endOfFile() error {
 	}
 	slices.SortStableFunc(f.changes, func(a, b change) int { return a.at.line - b.at.line })
 	return nil
+}
+
+// rebuilt notes what a rebuild may leave behind that made-up rows do not show.
+func (r *rehearser) rebuilt(f *fileRun, l *liveTable) {
+	excused := f.directives.destructive != ""
+	if s, ok := f.selected[l]; ok {
+		question := ""
+		if s.where != "" {
+			question = fmt.Sprintf("SELECT count(*) FROM %s WHERE NOT coalesce((%s\n), 0)", quoteName(l.origin.name), s.where)
+		}
+		message := "rebuilds " + l.now.name + " from a selection of its rows"
+		f.changes = append(f.changes, change{at: s.at, text: message, retires: true})
+		r.ask(risk{kind: destroys, rule: "migration-destructive", at: s.at, message: message, excused: excused}, question)
+	}
+	if l.origin.module == "fts5" && ftsContent(l.origin.sql) == "own" {
+		message := "makes full-text table " + l.now.name + " anew"
+		f.changes = append(f.changes, change{at: f.rebuilt[l], text: message, retires: true})
+		r.ask(risk{kind: destroys, rule: "migration-destructive", at: f.rebuilt[l], message: message, excused: excused}, "SELECT count(*) FROM "+quoteName(l.origin.name))
+	}
 }
 
 // viewAfter compares a live view that was dropped with what stands under its name at the end of the file.
@@ -345,20 +468,29 @@ func (r *rehearser) written(f *fileRun, at site) {
 		}
 		f.touchesLive = true
 		where, plain := condition(at.sql, list)
+		// Today's rows are not those that the statement meets where others came before it.
+		plain = plain && (where == "" || !r.writtenBefore())
+		l.written, f.deleted[l] = true, true
 		if plain && where == "" {
 			f.emptied[lower(name)] = at // whether the rows come back, the run with rows tells
 			continue
 		}
-		f.changes = append(f.changes, change{at: at, text: "deletes rows of " + l.now.name, retires: true})
-		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: "deletes rows of " + l.now.name, excused: f.directives.destructive != ""},
+		message := "deletes rows of " + l.now.name
+		if followers := r.followers(l); followers != "" {
+			message += " and, by ON DELETE CASCADE, of " + followers
+		}
+		f.changes = append(f.changes, change{at: at, text: message, retires: true})
+		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: message, excused: f.directives.destructive != ""},
 			countWhere(l, where, plain))
 	}
 	for _, name := range sortedKeys(r.touched.updates) {
 		l := r.live[lower(name)]
-		if l == nil || !list[0].is(at.sql, "update") {
+		if l == nil || !writesRows(at.sql, list) {
 			continue
 		}
 		f.touchesLive = true
+		before := r.writtenBefore()
+		l.written = true
 		var columns []string
 		for _, c := range r.touched.updates[name] {
 			if _, old := l.columns[lower(c)]; old {
@@ -367,28 +499,55 @@ func (r *rehearser) written(f *fileRun, at site) {
 		}
 		f.changes = append(f.changes, change{at: at, text: "updates rows of " + l.now.name})
 		if cleared := setToNull(at.sql, list, columns); len(cleared) > 0 {
-			r.cleared(f, at, l, cleared)
+			r.cleared(f, at, l, cleared, before)
 		} else if len(columns) > 0 {
 			where, plain := condition(at.sql, list)
+			plain = plain && list[0].is(at.sql, "update") && !before
 			r.ask(risk{kind: overrules, rule: "migration-overwrites", at: at,
 				message: fmt.Sprintf("overwrites %s of %s", strings.Join(columns, ", "), l.now.name)}, countWhere(l, where, plain))
 		}
 	}
 	if len(r.touched.inserts) > 0 && len(r.touched.creates) == 0 && (list[0].is(at.sql, "insert") || list[0].is(at.sql, "replace")) {
 		name := r.touched.inserts[0]
-		if r.live[lower(name)] != nil {
+		if l := r.live[lower(name)]; l != nil {
 			f.touchesLive = true
 			f.changes = append(f.changes, change{at: at, text: "inserts into " + name})
 			if list[0].is(at.sql, "replace") || len(list) > 2 && list[1].is(at.sql, "or") && list[2].is(at.sql, "replace") {
+				f.deleted[l] = true
 				r.ask(risk{kind: overrules, rule: "migration-overwrites", at: at, message: "replaces rows of " + name + " that have the same key"}, "")
 			}
 		}
 	}
 }
 
+// writtenBefore says whether rows of a live table have been written by now.
+func (r *rehearser) writtenBefore() bool {
+	for _, l := range r.live {
+		if l.written {
+			return true
+		}
+	}
+	return false
+}
+
+// followers are the live tables whose rows go with those of another.
+func (r *rehearser) followers(l *liveTable) string {
+	var names []string
+	for _, key := range sortedKeys(r.live) {
+		for _, k := range r.live[key].now.keys {
+			if strings.EqualFold(k.table, l.now.name) && strings.EqualFold(k.onDelete, "cascade") {
+				names = append(names, r.live[key].now.name)
+			}
+		}
+	}
+	return strings.Join(slices.Compact(names), ", ")
+}
+
 // cleared notes values that an UPDATE takes away.
-func (r *rehearser) cleared(f *fileRun, at site, l *liveTable, columns []string) {
-	where, plain := condition(at.sql, pieces(at.sql))
+func (r *rehearser) cleared(f *fileRun, at site, l *liveTable, columns []string, before bool) {
+	list := pieces(at.sql)
+	where, plain := condition(at.sql, list)
+	plain = plain && list[0].is(at.sql, "update") && !before
 	for _, c := range columns {
 		message := fmt.Sprintf("takes the values of %s.%s away", l.now.name, c)
 		f.changes = append(f.changes, change{at: at, text: message, retires: true})

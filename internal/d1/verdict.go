@@ -60,15 +60,20 @@ func (x risk) judge(n int64, allowDestructive bool) (Finding, bool) {
 		if n == 0 {
 			return f, false
 		}
-		how(": %s stand in the way", ": whether rows stand in the way is not known")
+		how(": %s in the way", ": whether rows stand in the way is not known")
 		f.Hint = "give the column a default, or mend the rows in a migration before this one"
+		if x.mended && n > 0 {
+			f.Level = levelWarning
+			f.Message += " today, before the statements that come first"
+			f.Hint = "make sure that those statements mend them: D1 refuses the file otherwise, and applies nothing of it"
+		}
 		if n == Unknown {
 			f.Level = levelWarning
 			f.Hint = "a shop whose rows do not fit refuses the file; shopfleet plan asks the live database"
 		}
 	case rewrites:
 		f.Level = levelNotice
-		how(": %s are written again", "")
+		how(": writes %s again", "")
 		if n > manyRows {
 			f.Level, f.Hint = levelWarning, "D1 allows a call 30 seconds, and the shop waits for it meanwhile: do it at a quiet hour, or in steps"
 		}
@@ -291,6 +296,12 @@ func (r *rehearser) deniedColumns(before, after *Schema) {
 
 // conclude decides when each file is applied.
 func (r *rehearser) conclude() {
+	r.out.commute = true
+	for i, f := range r.runs {
+		for _, other := range r.runs[i+1:] {
+			r.out.commute = r.out.commute && !f.meets(other)
+		}
+	}
 	for _, f := range r.runs {
 		if !f.passed {
 			return
@@ -332,6 +343,19 @@ func (r *rehearser) conclude() {
 		}
 		r.out.Files = append(r.out.Files, file)
 	}
+}
+
+// meets says whether one of two files writes rows of a table that the other one touches, so that their order matters.
+func (f *fileRun) meets(other *fileRun) bool {
+	touches := func(a, b *fileRun) bool {
+		for name := range a.rows {
+			if b.rows[name] || b.reads[name] || b.ddl[name] {
+				return true
+			}
+		}
+		return false
+	}
+	return touches(f, other) || touches(other, f)
 }
 
 // mixed refuses a file that would have to be applied both before and after the release, with the split to make.

@@ -92,7 +92,8 @@ func (e *StaleError) Hint() string { return "run the same command again" }
 // Apply carries out a plan that Diff made from want. Findings of level error in
 // the plan come back as Findings and nothing is written. When the reads behind
 // the plan are older than half a minute they are made again, and a plan that
-// would come out different is refused with a StaleError.
+// would come out different is refused with a StaleError; only the numbers of rows
+// in findings may have changed, in a shop that is open.
 //
 // Once ctx is cancelled no further write is begun. A gate that is not passed
 // restores the version which was live before, once, and returns a *GateError.
@@ -113,7 +114,7 @@ func (e *Engine) Apply(ctx context.Context, want *Desired, have *State, plan *Pl
 		if err != nil {
 			return out, err
 		}
-		if Diff(want, now).Digest() != out.Digest {
+		if !Diff(want, now).sameWork(plan) {
 			return out, &StaleError{Shop: plan.Shop}
 		}
 	}

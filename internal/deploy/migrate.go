@@ -104,6 +104,10 @@ func (m *migrations) apply(ctx context.Context) (done migrated, err error) {
 			remaining = remaining[len(next.files):]
 			done.after, err = decodeDatabase(results[len(results)-1])
 			looked = err == nil
+			// The call succeeded, and still only the ledger says that it did what it was sent for.
+			if looked && !slices.Contains(done.after.Ledger, next.files[len(next.files)-1].Name) {
+				return done, fmt.Errorf("applying %s: D1 accepted the call, and its ledger does not have the file", next.files[len(next.files)-1].Name)
+			}
 			m.progress(len(done.applied))
 			continue
 		case ctx.Err() != nil:
@@ -221,6 +225,11 @@ func (a *applying) migrate(ctx context.Context, action Action) error {
 
 // verify holds the database after a step against what the rehearsal came to.
 func (a *applying) verify(ctx context.Context, s Step, after Database) error {
+	for _, name := range after.Ledger {
+		if !slices.Contains(a.have.Database.Ledger, name) && !slices.Contains(a.out.Migrations, name) && !slices.Contains(a.out.MigrationsElsewhere, name) {
+			return &SchemaError{Database: s.Target, Differences: []string{"another run applied " + name + ", which is not in this plan"}}
+		}
+	}
 	live, err := a.e.rehearsals().schema(ctx, a.want.Database, after.Objects)
 	if err != nil {
 		return fmt.Errorf("reading the schema after the migrations: %w", err)

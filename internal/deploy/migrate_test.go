@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/sim"
@@ -400,6 +401,70 @@ func TestLostAnswersOfMigrations(t *testing.T) {
 				t.Errorf("points %s, want 1: the file ran once", rows.Rows)
 			}
 		})
+	}
+}
+
+// A comment that never closes would swallow the row of the ledger: the file would be applied again with every deploy.
+func TestOpenComment(t *testing.T) {
+	s := migrated(t)
+	s.query("INSERT INTO customers (name) VALUES ('A')")
+	s.write("migrations/017_x.sql", "UPDATE customers SET notes = notes || 'x'; /* that is all\n")
+	_, err := s.deploy()
+	requireRule(t, err, "migration-unreadable")
+	if w := writes(s.Requests()); len(w) != 1 { // the row of the test itself
+		t.Errorf("writes %q", w)
+	}
+}
+
+// A customer who signs up while a wave waits does not make its plan stale; another release does.
+func TestRowsDoNotMakeAPlanStale(t *testing.T) {
+	s := migrated(t)
+	s.write("migrations/017_notes.sql", "-- shopfleet: destructive because of a test\nALTER TABLE customers DROP COLUMN notes;\n")
+	ctx := context.Background()
+	e, want, have, plan, err := s.plan(ctx)
+	s.must(err)
+	s.query("INSERT INTO customers (name) VALUES ('B')")
+	have.At = have.At.Add(-time.Hour)
+	out, err := e.Apply(ctx, want, have, plan, nil)
+	if err != nil || len(out.Migrations) != 1 {
+		t.Errorf("outcome %+v, %v", out, err)
+	}
+}
+
+// The run that comes second finds more applied than it knows of, and releases nothing.
+func TestNewerRunWasFaster(t *testing.T) {
+	s := migrated(t)
+	s.write("migrations/017_a.sql", "CREATE TABLE a17 (id INTEGER PRIMARY KEY);\n")
+	ctx := context.Background()
+	e, want, have, plan, err := s.plan(ctx)
+	s.must(err)
+	s.write("migrations/018_b.sql", "CREATE TABLE b18 (id INTEGER PRIMARY KEY);\n")
+	s.mustDeploy()
+	out, err := e.Apply(ctx, want, have, plan, nil)
+	var schema *deploy.SchemaError
+	if !errors.As(err, &schema) || !strings.Contains(err.Error(), "another run applied 018_b.sql") || !slices.Equal(out.MigrationsElsewhere, []string{"017_a.sql"}) {
+		t.Errorf("outcome %+v, %v", out, err)
+	}
+}
+
+// Many and long questions are asked in calls that D1 takes.
+func TestManyQuestions(t *testing.T) {
+	s := migrated(t)
+	var b strings.Builder
+	b.WriteString("-- shopfleet: destructive because of a test\n")
+	for i := range 24 {
+		fmt.Fprintf(&b, "DELETE FROM sessions WHERE id = '%d%s';\n", i, strings.Repeat("z", 3900))
+	}
+	s.write("migrations/017_x.sql", b.String())
+	_, _, _, plan, err := s.plan(context.Background())
+	s.must(err)
+	for _, r := range s.Requests() {
+		if strings.HasSuffix(r.Path, "/query") && len(r.Body) > 100_000 {
+			t.Errorf("a query of %d bytes", len(r.Body))
+		}
+	}
+	if got := rules(plan.Findings); slices.Contains(got, "error migration-destructive") || len(plan.Migrations) != 1 {
+		t.Errorf("findings %q", got)
 	}
 }
 

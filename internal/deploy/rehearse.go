@@ -154,25 +154,30 @@ func keyOf(c d1.Case) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// maxQuestions is how many counts one call asks for; D1 takes 100 columns of a result.
-const maxQuestions = 50
+// maxQuestions is how many counts one call asks for, and maxQuestionBytes how long they may be together; D1 takes 100
+// columns of a result and 100,000 bytes of a statement.
+const (
+	maxQuestions     = 50
+	maxQuestionBytes = 80_000
+)
 
 // ask lets the live database answer the questions of a rehearsal, nearly always in one call.
 func ask(ctx context.Context, cf *cloudflare.Client, db wrangler.D1Database, questions []string) ([]int64, error) {
 	answers := make([]int64, len(questions))
+	var parts [][]int
+	size := 0
+	for i, q := range questions {
+		if last := len(parts) - 1; last < 0 || len(parts[last]) == maxQuestions || size+len(q) > maxQuestionBytes {
+			parts, size = append(parts, nil), 0
+		}
+		parts[len(parts)-1] = append(parts[len(parts)-1], i)
+		size += len(q)
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	for part := range slices.Chunk(indexes(len(questions)), maxQuestions) {
+	for _, part := range parts {
 		group.Go(func() error { return askSome(ctx, cf, db, questions, part, answers) })
 	}
 	return answers, group.Wait()
-}
-
-func indexes(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
 }
 
 func askSome(ctx context.Context, cf *cloudflare.Client, db wrangler.D1Database, questions []string, part []int, answers []int64) error {
@@ -220,6 +225,12 @@ func notUnderstood(err error) bool {
 func migrationFindings(want *Desired, have *State) []Finding {
 	var out []Finding
 	files := want.files()
+	if strings.EqualFold(want.Database.MigrationsTable, ChecksumTable) {
+		f := Finding{Rule: "migrations-table", Level: LevelError, Message: "migrations_table is " + ChecksumTable + ", which shopfleet keeps checksums in",
+			Expected: "another name, such as d1_migrations", Hint: "leave migrations_table out"}
+		want.locate(&f, "env", want.Config.Env, "d1_databases")
+		out = append(out, f)
+	}
 	for _, f := range d1.Numbers(files, have.Database.Ledger) {
 		out = append(out, Finding(f))
 	}
