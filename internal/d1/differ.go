@@ -17,6 +17,7 @@ func (r *rehearser) differ(f *fileRun, at site, l *liveTable, now *tableInfo, al
 			}
 		}
 	}
+	d.kind()
 	d.columns()
 	d.uniques()
 	d.checks()
@@ -58,6 +59,20 @@ func (d *difference) rename(from, to string) {
 		delete(d.l.columns, lower(from))
 		d.l.columns[lower(to)] = old
 		d.r.out.Dropped = append(d.r.out.Dropped, Dropped{Table: d.l.origin.name, Column: old})
+	}
+}
+
+// kind compares what stands behind the parentheses of CREATE TABLE.
+func (d *difference) kind() {
+	_, was := definitions(d.was.sql)
+	_, now := definitions(d.now.sql)
+	if was == now {
+		return
+	}
+	text := fmt.Sprintf("declares table %s as %s, which was %s", d.now.name, orNone(now), orNone(was))
+	d.note(change{text: text})
+	if strings.Contains(now, "strict") && !strings.Contains(was, "strict") {
+		d.r.ask(risk{kind: depends, rule: "migration-data-dependent", at: d.at, message: text, mended: d.l.written}, "")
 	}
 }
 

@@ -98,5 +98,20 @@ func Replay(ctx context.Context, files []Migration, leaveOut ...string) (*Schema
 	return db.Schema(ctx, leaveOut...)
 }
 
+// SchemaAfter is the schema that files make of a live one; see DB.Schema.
+func SchemaAfter(ctx context.Context, objects []Object, files []Migration, leaveOut ...string) (*Schema, error) {
+	db, err := Build(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	for _, f := range files {
+		if err := db.shape(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	return db.Schema(ctx, leaveOut...)
+}
+
 // ErrRefused says that a file does not go through where it was tried.
 var ErrRefused = errors.New("D1 would refuse it")

@@ -251,7 +251,15 @@ func (r *rehearser) lost(f *fileRun, state liveState, was, now counted) {
 		f.changes = append(f.changes, change{at: at, text: message, retires: true})
 		r.ask(risk{kind: destroys, rule: "migration-destructive", at: at, message: message, excused: f.directives.destructive != ""}, question)
 	}
-	if now.rows < was.rows {
+	missing := 0
+	for _, column := range sortedKeys(was.values) {
+		if after, still := now.values[column]; still && !contains(after, was.values[column]) {
+			missing++
+		}
+	}
+	// As many rows as before are not the same rows: a file may bring its own.
+	others := missing > 0 && missing == len(was.values)
+	if now.rows < was.rows || others && was.rows > 0 && (rebuilt || f.deleted[l]) {
 		if _, told := f.selected[l]; !told || !rebuilt {
 			add(verb, "SELECT count(*) FROM "+quoteName(l.origin.name))
 		}
@@ -262,21 +270,25 @@ func (r *rehearser) lost(f *fileRun, state liveState, was, now counted) {
 	}
 	for _, column := range sortedKeys(was.values) {
 		after, still := now.values[column]
-		if !still {
-			continue
-		}
-		if len(after) < len(was.values[column]) {
+		switch {
+		case !still:
+		case len(after) < len(was.values[column]):
 			add("does not carry over the values of "+state.name+"."+column,
 				"SELECT count("+quoteName(column)+") FROM "+quoteName(l.origin.name))
-			continue
-		}
-		for _, v := range was.values[column] {
-			if !slices.Contains(after, v) {
-				r.changed(at, state.name+"."+column, "SELECT count("+quoteName(column)+") FROM "+quoteName(l.origin.name))
-				break
-			}
+		case !contains(after, was.values[column]):
+			r.changed(at, state.name+"."+column, "SELECT count("+quoteName(column)+") FROM "+quoteName(l.origin.name))
 		}
 	}
+}
+
+// contains says whether all of some values are among others.
+func contains(list, values []string) bool {
+	for _, v := range values {
+		if !slices.Contains(list, v) {
+			return false
+		}
+	}
+	return true
 }
 
 // changed notes values that a rebuild does not take over as they are: made anew, or another column's.

@@ -216,11 +216,21 @@ func TestRehearse(t *testing.T) {
 			error migration-unreadable 2 m.sql is not UTF-8, and travels as JSON`},
 		{"statistics", "ANALYZE;", `
 			expand:`},
+		{"rows exchanged for others", "DELETE FROM \"order\";\nINSERT INTO \"order\" (id, \"group\", total) VALUES (1, 'a', 1), (2, 'b', 2);", `
+			contract: deletes rows of order | inserts into order
+			notice migration-incompatible 1 deletes rows of order: the release that runs today may use it, so the file is applied after the next release has passed its gate
+			error migration-destructive 1 deletes rows of order: 7 rows would go`},
+		{"a rebuild that leaves an index and a trigger out", "CREATE TABLE n (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL REFERENCES customers (id), serial TEXT UNIQUE, color TEXT) STRICT;\nINSERT INTO n SELECT * FROM bikes;\nDROP VIEW owners;DROP TABLE bikes;\nALTER TABLE n RENAME TO bikes;\nCREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
+			expand: rebuilds table bikes | declares table bikes as strict, which was none | rebuilds bikes without its trigger bikes_gone
+			warning migration-rewrite 3 rebuilds bikes without its trigger bikes_gone
+			notice migration-rewrite 3 rebuilds table bikes: writes 7 rows again
+			warning migration-data-dependent 3 declares table bikes as strict, which was none: whether rows stand in the way is not known`},
 		{"overwritten values", "UPDATE customers SET phone = trim(phone) WHERE phone IS NOT NULL;", `
 			expand: updates rows of customers
 			warning migration-overwrites 1 overwrites phone of customers in 7 rows`},
 		{"a narrower check", "DROP VIEW owners;PRAGMA defer_foreign_keys = on;\nCREATE TABLE copy AS SELECT * FROM customers;\nDROP TABLE customers;\nCREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, phone TEXT, status TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new')));\nINSERT INTO customers SELECT * FROM copy;\nDROP TABLE copy;CREATE VIEW owners AS SELECT c.id, c.name, b.serial FROM customers c JOIN bikes b ON b.customer_id = c.id;", `
-			contract: rebuilds table customers | changes CHECK (status in ('new', 'known')) of customers to (status in ('new'))
+			contract: rebuilds table customers | changes CHECK (status in ('new', 'known')) of customers to (status in ('new')) | rebuilds customers without its index customers_name
+			warning migration-rewrite 3 rebuilds customers without its index customers_name
 			notice migration-incompatible 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): the release that runs today may use it, so the file is applied after the next release has passed its gate
 			notice migration-rewrite 3 rebuilds table customers: writes 7 rows again
 			error migration-data-dependent 3 changes CHECK (status in ('new', 'known')) of customers to (status in ('new')): 7 rows in the way`},

@@ -263,7 +263,7 @@ func (r *rehearser) selections(f *fileRun, at site) {
 		case p.is(at.sql, "from") && depth == 0 && from < 0:
 			from = i
 		}
-		for _, word := range []string{"where", "limit", "group", "having", "distinct", "join", "except", "intersect"} {
+		for _, word := range []string{"where", "limit", "group", "having", "distinct", "join", "except", "intersect", "ignore"} {
 			selective = selective || p.is(at.sql, word)
 		}
 	}
@@ -413,6 +413,22 @@ func (r *rehearser) rebuilt(f *fileRun, l *liveTable) {
 		message := "rebuilds " + l.now.name + " from a selection of its rows"
 		f.changes = append(f.changes, change{at: s.at, text: message, retires: true})
 		r.ask(risk{kind: destroys, rule: "migration-destructive", at: s.at, message: message, excused: excused}, question)
+	}
+	var left []string
+	for _, o := range r.Schema {
+		if (o.Type == "index" || o.Type == "trigger") && o.SQL != "" && strings.EqualFold(o.Table, l.origin.name) {
+			n, err := r.db.number("SELECT count(*) FROM sqlite_schema WHERE name = " + quoteText(o.Name) + " COLLATE NOCASE")
+			if err == nil && n == 0 {
+				left = append(left, o.Type+" "+o.Name)
+			}
+		}
+	}
+	if len(left) > 0 {
+		message := "rebuilds " + l.now.name + " without its " + strings.Join(left, ", ")
+		f.changes = append(f.changes, change{at: f.rebuilt[l], text: message})
+		finding := f.rebuilt[l].finding("migration-rewrite", levelWarning, message)
+		finding.Hint = "DROP TABLE takes them along: make them again, unless they are meant to go"
+		r.out.findings = append(r.out.findings, finding)
 	}
 	if l.origin.module == "fts5" && ftsContent(l.origin.sql) == "own" {
 		message := "makes full-text table " + l.now.name + " anew"

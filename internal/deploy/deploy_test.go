@@ -19,7 +19,7 @@ import (
 
 func TestFirstDeploy(t *testing.T) {
 	s := newStage(t)
-	s.SetLatency(5 * time.Millisecond)
+	s.SetLatency(60 * time.Millisecond)
 	out := s.mustDeploy()
 	if !out.Changed || out.VersionID == "" || out.PreviousVersionID != "" {
 		t.Errorf("outcome: changed %t, version %q, previous %q", out.Changed, out.VersionID, out.PreviousVersionID)
@@ -56,7 +56,7 @@ func TestUnchangedWritesNothing(t *testing.T) {
 	s := newStage(t)
 	first := s.mustDeploy()
 	s.secrets = nil
-	s.SetLatency(5 * time.Millisecond)
+	s.SetLatency(60 * time.Millisecond)
 	s.ForgetRequests()
 	out := s.mustDeploy() // another commit, the same content
 	if out.Changed || out.VersionID != first.VersionID || out.Writes != 0 || !out.Gate.Passed {
@@ -81,7 +81,7 @@ func TestRedeployOrder(t *testing.T) {
 	s.write("migrations/018_gift_card_code.sql", "ALTER TABLE gift_cards ADD COLUMN code TEXT;\n-- the end")
 	s.write("src/time.ts", string(s.read("src/time.ts"))+"\nexport const changed = 1;\nconsole.log(changed);\n")
 	s.replaceConfig(`"crons": ["0 13 * * *", "0 14 * * mon", "0 15 1 * *"]`, `"crons": ["0 13 * * *", "0 14 * * mon"]`)
-	s.SetLatency(5 * time.Millisecond)
+	s.SetLatency(60 * time.Millisecond)
 	s.ForgetRequests()
 	out := s.mustDeploy()
 	if out.PreviousVersionID != first.VersionID || out.VersionID == first.VersionID {

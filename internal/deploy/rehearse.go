@@ -73,7 +73,7 @@ func pending(files []d1.Migration, ledger []string) []d1.Migration {
 // rehearse runs the pending files on a copy of the shop's schema and asks the live database what only its rows know.
 func (e *Engine) rehearse(ctx context.Context, want *Desired, have *State) (err error) {
 	files := pending(want.files(), have.Database.Ledger)
-	if have.Drift, err = e.rehearsals().drift(ctx, want, have.Database); err != nil {
+	if have.Drift, have.DriftUnknown, err = e.rehearsals().drift(ctx, want, have.Database); err != nil {
 		return err
 	}
 	if len(files) == 0 {
@@ -103,23 +103,22 @@ func (r *Rehearsals) run(ctx context.Context, c d1.Case) (*d1.Rehearsal, error) 
 	return r.pending.do(ctx, keyOf(c), func() (*d1.Rehearsal, error) { return d1.Rehearse(ctx, c) })
 }
 
-// drift compares a live schema with what the applied files make of an empty database. Nil is no difference, or none that
-// can be told: a file that was applied is not in the tree any more, or is another by now.
-func (r *Rehearsals) drift(ctx context.Context, want *Desired, db Database) ([]string, error) {
+// drift compares a live schema with what the applied files make of an empty database. unknown says why nothing can be told.
+func (r *Rehearsals) drift(ctx context.Context, want *Desired, db Database) (differences []string, unknown string, err error) {
 	var applied []d1.Migration
 	files := want.files()
 	for _, name := range db.Ledger {
 		i := slices.IndexFunc(files, func(m d1.Migration) bool { return m.Name == name })
 		if i < 0 {
-			return nil, nil
+			return nil, name + " is applied and not in the commit", nil
 		}
 		if sum, ok := db.Checksums[name]; ok && sum != d1.Checksum(files[i].SQL) {
-			return nil, nil
+			return nil, name + " is another file by now", nil
 		}
 		applied = append(applied, files[i])
 	}
 	if len(applied) == 0 {
-		return nil, nil
+		return nil, "", nil
 	}
 	expected, err := r.applied.do(ctx, keyOf(d1.Case{Pending: applied, LeaveOut: ledgers(want.Database)}), func() (*d1.Schema, error) {
 		s, err := d1.Replay(ctx, applied, ledgers(want.Database)...)
@@ -128,14 +127,17 @@ func (r *Rehearsals) drift(ctx context.Context, want *Desired, db Database) ([]s
 		}
 		return s, err
 	})
-	if err != nil || expected == nil {
-		return nil, err
+	if err != nil {
+		return nil, "", err
+	}
+	if expected == nil {
+		return nil, "the files do not go through on an empty database", nil
 	}
 	live, err := r.schema(ctx, want.Database, db.Objects)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return d1.Compare(expected, live), nil
+	return d1.Compare(expected, live), "", nil
 }
 
 // schema reads a catalogue.
@@ -247,6 +249,10 @@ func migrationFindings(want *Desired, have *State) []Finding {
 			Message:  fmt.Sprintf("the schema of %s is not what its migrations make: %s", want.Database.DatabaseName, strings.Join(have.Drift, "; ")),
 			Expected: "a schema that only migrations change",
 			Hint:     "bring the difference into a migration, or take it back"})
+	}
+	if have.DriftUnknown != "" {
+		out = append(out, Finding{Rule: "schema-drift-unknown", Level: LevelNotice,
+			Message: fmt.Sprintf("whether the schema of %s is what its migrations make cannot be told: %s", want.Database.DatabaseName, have.DriftUnknown)})
 	}
 	if have.Rehearsal == nil {
 		return out

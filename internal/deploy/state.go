@@ -38,6 +38,8 @@ type State struct {
 	Database Database
 	// Drift says how the schema differs from what the applied migrations make; nil when it does not.
 	Drift []string
+	// DriftUnknown says why that cannot be told; "" when it can.
+	DriftUnknown string
 	// Rehearsal is what the pending migrations did to a copy of the schema, Answers what the live rows say to its
 	// questions. Nil when nothing is pending. They follow from the rest, so they are no part of a Basis.
 	Rehearsal *d1.Rehearsal `json:"-"`
