@@ -41,6 +41,9 @@ type DB struct {
 // ErrClosed is what methods of a closed database return.
 var ErrClosed = errors.New("database is closed")
 
+// ErrNotDatabase says that a file is no SQLite database.
+var ErrNotDatabase = errors.New("it is no SQLite database")
+
 // Open opens the database in the file path, which is made when it does not exist; "" is a database in memory. The file
 // is an ordinary SQLite database that nobody else may have open. What a finished call has changed survives the death of
 // the process, though not that of the machine.
@@ -53,12 +56,19 @@ func Open(path string) (*DB, error) {
 }
 
 // OpenReadOnly opens somebody's SQLite file to be read: nothing of it is changed, it may be in use and in WAL mode, and
-// D1's limits on sizes do not hold for what is in it. Only the methods that read can be used.
+// D1's limits on sizes do not hold for what is in it. Only the methods that read can be used. SQLite needs the files -wal
+// and -shm beside one in WAL mode; it makes them when they are missing, and a reader does not take them away.
 func OpenReadOnly(path string) (*DB, error) {
-	if _, err := os.Stat(path); err != nil {
+	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("opening database: %w", err) // SQLite's words for it are "unable to open database file"
+	} else if info.IsDir() {
+		return nil, fmt.Errorf("opening database %s: %w", path, ErrNotDatabase)
 	}
-	return openWith(path, sqlite3.OPEN_READONLY)
+	db, err := openWith(path, sqlite3.OPEN_READONLY)
+	if errors.Is(err, sqlite3.NOTADB) {
+		return nil, fmt.Errorf("opening database %s: %w", path, ErrNotDatabase)
+	}
+	return db, err
 }
 
 func openWith(name string, flags sqlite3.OpenFlag) (*DB, error) {

@@ -17,7 +17,7 @@ type PageQuery struct {
 	Table string
 	// Columns are what is read, quoted where they need it: the stored columns, behind the rowid where no column shows it.
 	Columns []string
-	// Integer says that the table counts its rows by AUTOINCREMENT.
+	// Counts says that the table numbers its rows by AUTOINCREMENT.
 	Counts bool
 
 	keys []string // what pages are ordered and cut by
@@ -34,7 +34,7 @@ func (db *DB) PageQueries(ctx context.Context) (list []PageQuery, err error) {
 			if t.view || t.module == "fts5vocab" || t.module == "fts5" && ftsContent(t.sql) != "own" {
 				continue
 			}
-			q := PageQuery{Table: t.name, Counts: slices.ContainsFunc(pieces(t.sql), func(p piece) bool { return p.is(t.sql, "autoincrement") })}
+			q := PageQuery{Table: t.name, Counts: counts(t)}
 			columns, rowid := rowSource(t)
 			for i, c := range columns {
 				if i > 0 || !rowid {
@@ -70,14 +70,7 @@ func (q PageQuery) Longest() string {
 	for i, c := range q.Columns {
 		lengths[i] = "ifnull(octet_length(" + c + "),0)"
 	}
-	for len(lengths) > 1 { // in pairs: D1 limits the depth of an expression
-		var next []string
-		for pair := range slices.Chunk(lengths, 2) {
-			next = append(next, "("+strings.Join(pair, "+")+")")
-		}
-		lengths = next
-	}
-	return fmt.Sprintf("SELECT max(%s) AS n FROM %s", lengths[0], quoteName(q.Table))
+	return fmt.Sprintf("SELECT max(%s) AS n FROM %s", balanced(lengths), quoteName(q.Table))
 }
 
 // SQL is the query for the next limit rows behind the key that the last page ended with, "" for the first page. Its answer
@@ -85,10 +78,12 @@ func (q PageQuery) Longest() string {
 // hexadecimal digits, which no encoding can hurt.
 func (q PageQuery) SQL(after string, limit int, hex bool) string {
 	literal := func(c string) string {
+		plain := fmt.Sprintf("WHEN 'text' THEN CASE WHEN instr(%s,char(0)) THEN %s ELSE quote(%[1]s) END", c, "'CAST(X'''||hex("+c+")||''' AS TEXT)'")
 		if hex {
-			return fmt.Sprintf("CASE typeof(%s) WHEN 'text' THEN 'CAST(X'''||hex(%s)||''' AS TEXT)' ELSE quote(%s) END", c, c, c)
+			plain = fmt.Sprintf("WHEN 'text' THEN 'CAST(X'''||hex(%s)||''' AS TEXT)'", c)
 		}
-		return fmt.Sprintf("CASE WHEN typeof(%s)='text' AND instr(%s,char(0)) THEN 'CAST(X'''||hex(%s)||''' AS TEXT)' ELSE quote(%s) END", c, c, c, c)
+		// quote takes the sign from a negative zero.
+		return fmt.Sprintf("CASE typeof(%s) %s WHEN 'real' THEN iif(%[1]s=0 AND atan2(%[1]s,-1)<0,'-0.0',quote(%[1]s)) ELSE quote(%[1]s) END", c, plain)
 	}
 	var columns []string
 	key := make([]string, len(q.keys))
@@ -134,7 +129,7 @@ func (db *DB) Insert(ctx context.Context, q PageQuery, rows []string) error {
 			return err
 		}
 		for _, row := range rows {
-			if b.Len() > 0 && b.Len()+len(row) > maxInsert {
+			if b.Len() > 0 && (b.Len()+len(row) > maxInsert || len(q.Columns) > MaxColumns) {
 				if err := flush(); err != nil {
 					return fmt.Errorf("copying rows of %s: %w", q.Table, errors.Join(err, db.rollback()))
 				}
@@ -151,6 +146,20 @@ func (db *DB) Insert(ctx context.Context, q PageQuery, rows []string) error {
 		}
 		return db.own("COMMIT")
 	})
+}
+
+// SearchTables are the full-text tables of the database.
+func (db *DB) SearchTables(ctx context.Context) (names []string, err error) {
+	err = db.exclusive(ctx, func() error {
+		tables, err := db.tables("")
+		for _, t := range tables {
+			if t.module == "fts5" {
+				names = append(names, t.name)
+			}
+		}
+		return err
+	})
+	return names, err
 }
 
 // Count sets the number that AUTOINCREMENT goes on from.

@@ -9,19 +9,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/ncruces/go-sqlite3"
 )
 
 // Parts writes a whole database as SQL files that D1 takes, in the order in which they have to be run. Unlike a Dump, which
 // is D1's own export, it keeps every value exactly, writes many rows with one statement and none over D1's limits, and
 // knows virtual tables.
 //
-//	000_schema.sql        all ordinary tables
+//	000_schema.sql        all ordinary tables, and the unique indexes that references need
 //	001_customers.sql …   the rows of those that have some: a table after those that it refers to
-//	099_finish.sql        sequences, virtual tables, indexes, views, triggers, the ledger
+//	099_finish.sql        sequences, indexes, views, virtual tables, triggers, the ledger
 //
 // Each part is one transaction wherever it is run, and its references hold at its end. It ends by noting itself in the
 // table ProgressTable, which the last part drops: so a database knows how far it came, whatever died meanwhile, and a part
@@ -29,6 +32,9 @@ import (
 type Parts struct {
 	// Ledger are statements that seed the ledger of migrations; "" leaves it to what the database has.
 	Ledger string
+	// Shared are tables that the target may have already: they are made only where they are missing. wrangler makes its
+	// ledger when it only lists migrations.
+	Shared []string
 	// Plain leaves the notes out: for files that are put together to one.
 	Plain bool
 	// MaxBytes is where a table's rows go on in another part; 0 means 64 MiB.
@@ -65,9 +71,13 @@ const (
 )
 
 // Check says why D1 would not take the database, before anything is written: what D1's engine refuses of its schema,
-// virtual tables that cannot be read, values over D1's limit of 2,000,000 bytes.
+// virtual tables that cannot be read, rows over D1's limit of 2,000,000 bytes, references that do not hold (SQLite checks
+// them only when it is asked to, D1 always does), and names that a Parts uses itself.
 func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 	var out []Finding
+	unsupported := func(message, hint string) {
+		out = append(out, Finding{Rule: "database-unsupported", Level: levelError, Message: message, Hint: hint})
+	}
 	objects, err := db.Objects(ctx)
 	if err != nil {
 		return nil, err
@@ -81,49 +91,112 @@ func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 		if o.SQL == "" || internalName(o.Name) && !reserved(o.Name) {
 			continue
 		}
+		if strings.EqualFold(o.Name, ProgressTable) || strings.EqualFold(o.Name, stagingTable) {
+			unsupported("the database has a table "+o.Name+", as one has that a bootstrap was filling when it was cut off", "finish that bootstrap first, or drop the table")
+			continue
+		}
 		if _, err := copied.Query(ctx, o.SQL); err != nil && !isShadow(err) {
-			out = append(out, Finding{Rule: "database-unsupported", Level: levelError, Message: fmt.Sprintf("D1 would refuse %s %s: %v", o.Type, o.Name, err),
-				Hint: "change it in the file, or leave it out"})
+			unsupported(fmt.Sprintf("D1 would refuse %s %s: %v", o.Type, o.Name, err), "change it in the file, or leave it out")
 		}
 	}
 	err = db.exclusive(ctx, func() error {
+		var encoding string
+		if err := db.each("PRAGMA encoding", func(r []any) error { encoding = r[0].(string); return nil }); err != nil {
+			return err
+		}
+		if encoding != "UTF-8" {
+			// octet_length and hex show a text in the encoding of its database, and D1's are in UTF-8.
+			unsupported("the file holds its text in "+encoding, "convert it: sqlite3 old.sqlite .dump | sqlite3 new.sqlite")
+			return nil
+		}
 		tables, err := db.tables("")
+		if err != nil {
+			return err
+		}
 		for _, t := range tables {
 			if t.module == "fts5" && ftsContent(t.sql) == "none" {
-				out = append(out, Finding{Rule: "database-unsupported", Level: levelError,
-					Message: "the contentless full-text table " + t.name + " cannot be read: SQLite does not keep what went in",
-					Hint:    "leave it out, and let the product fill it again"})
+				unsupported("the contentless full-text table "+t.name+" cannot be read: SQLite does not keep what went in",
+					"leave it out, and let the product fill it again")
 			}
-			if err := db.longValues(t, &out); err != nil {
+			if err := db.longRows(t, &out); err != nil {
+				return err
+			}
+			if err := db.brokenReferences(t, tables, &out); err != nil {
 				return err
 			}
 		}
-		return err
+		return nil
 	})
 	return out, err
 }
 
-// longValues looks for values that D1 does not take.
-func (db *DB) longValues(t *tableInfo, out *[]Finding) error {
+// longRows looks for rows that D1 does not take.
+func (db *DB) longRows(t *tableInfo, out *[]Finding) error {
 	if t.view || t.module != "" {
 		return nil
 	}
 	var lengths []string
 	for _, c := range t.columns {
 		if !c.generated {
-			lengths = append(lengths, "octet_length("+quoteName(c.name)+") > "+strconv.Itoa(maxDocValue))
+			lengths = append(lengths, "ifnull(octet_length("+quoteName(c.name)+"),0)")
 		}
 	}
 	if len(lengths) == 0 {
 		return nil
 	}
-	n, err := db.number("SELECT count(*) FROM " + quoteName(t.name) + " WHERE " + strings.Join(lengths, " OR "))
+	n, err := db.number("SELECT count(*) FROM " + quoteName(t.name) + " WHERE " + balanced(lengths) + " > " + strconv.Itoa(maxDocValue))
 	if err == nil && n > 0 {
 		*out = append(*out, Finding{Rule: "value-too-large", Level: levelError,
-			Message: fmt.Sprintf("%s of %s have a value over %d bytes, which D1 does not take", amount(n), t.name, maxDocValue),
+			Message: fmt.Sprintf("%s of %s over %d bytes, which D1 does not take", amount(n), t.name, maxDocValue),
 			Hint:    "put such values into the shop's R2 bucket"})
 	}
 	return err
+}
+
+// brokenReferences looks for rows that refer to what is not there. A table whose parent is missing altogether takes no row
+// in D1, not even one that refers to nothing.
+func (db *DB) brokenReferences(t *tableInfo, tables []*tableInfo, out *[]Finding) error {
+	if len(t.keys) == 0 {
+		return nil
+	}
+	broken := func(message string) {
+		*out = append(*out, Finding{Rule: "reference-broken", Level: levelError, Message: message,
+			Hint: "mend the rows, or leave them out; PRAGMA foreign_key_check(" + quoteText(t.name) + ") lists them"})
+	}
+	if filled, err := db.number("SELECT EXISTS (SELECT 1 FROM " + quoteName(t.name) + ")"); err != nil || filled == 0 {
+		return err
+	}
+	for _, k := range t.keys {
+		if !slices.ContainsFunc(tables, func(p *tableInfo) bool { return strings.EqualFold(p.name, k.table) }) {
+			broken(fmt.Sprintf("%s refers to a table %s, which is not there", t.name, k.table))
+			return nil
+		}
+	}
+	missing := map[string]int64{}
+	err := db.each("SELECT parent, count(*) FROM pragma_foreign_key_check("+quoteText(t.name)+") GROUP BY parent", func(r []any) error {
+		missing[r[0].(string)] = r[1].(int64)
+		return nil
+	})
+	if err != nil && strings.Contains(err.Error(), "foreign key mismatch") {
+		broken(fmt.Sprintf("%s refers to columns that nothing makes unique: %v", t.name, err))
+		return nil
+	}
+	for _, parent := range slices.Sorted(maps.Keys(missing)) {
+		broken(fmt.Sprintf("%s of %s refer to rows of %s that are not there", amount(missing[parent]), t.name, parent))
+	}
+	return err
+}
+
+// balanced adds terms up in pairs of pairs: D1 limits how deep an expression may be.
+func balanced(terms []string) string {
+	for len(terms) > 1 {
+		var next []string
+		for pair := range slices.Chunk(terms, 2) {
+			next = append(next, "("+strings.Join(pair, "+")+")")
+		}
+		terms = next
+	}
+	return terms[0]
 }
 
 // Write writes the parts and describes them. The database is read in one transaction. When it fails, what has been
@@ -134,6 +207,10 @@ func (p Parts) Write(ctx context.Context, db *DB) ([]Part, error) {
 		w.MaxBytes = 64 << 20
 	}
 	err := db.exclusive(ctx, func() error {
+		// A table of as many columns as D1 takes is read together with its rowid.
+		if limit := db.conn.Limit(sqlite3.LIMIT_COLUMN, -1); limit <= MaxColumns {
+			defer db.conn.Limit(sqlite3.LIMIT_COLUMN, db.conn.Limit(sqlite3.LIMIT_COLUMN, 2*MaxColumns))
+		}
 		if err := db.own("BEGIN"); err != nil {
 			return err
 		}
@@ -155,6 +232,7 @@ type partWriter struct {
 	db   *DB
 	list []Part
 	rows int64
+	made map[string]bool // unique indexes that the first part has
 
 	out     io.WriteCloser
 	buf     *bufio.Writer
@@ -194,12 +272,52 @@ func (w *partWriter) schema(groups [][]*tableInfo) error {
 		w.line("CREATE TABLE IF NOT EXISTS " + ProgressTable + " (part TEXT PRIMARY KEY, sum TEXT NOT NULL) WITHOUT ROWID")
 	}
 	w.line("CREATE TABLE IF NOT EXISTS " + stagingTable + " (id INTEGER PRIMARY KEY, data BLOB)")
+	byName := map[string]*tableInfo{}
 	for _, group := range groups {
 		for _, t := range group {
-			w.line(t.sql)
+			byName[lower(t.name)] = t
+			sql := t.sql
+			if named(t.name, w.Shared) {
+				sql = onlyIfMissing(sql)
+			}
+			w.line(sql)
 		}
 	}
-	return w.end()
+	// A reference to columns that only an index makes unique is an error until the index is there.
+	w.made = map[string]bool{}
+	for _, group := range groups {
+		for _, t := range group {
+			for _, k := range t.keys {
+				if parent := byName[lower(k.table)]; parent != nil {
+					w.needed(parent, k)
+				}
+			}
+		}
+	}
+	err := w.db.each("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL AND type = 'index' ORDER BY rowid", func(r []any) error {
+		if w.made[r[0].(string)] {
+			w.line(r[1].(string))
+		}
+		return nil
+	})
+	return errors.Join(err, w.end())
+}
+
+// needed notes the unique indexes that are on just the columns that a reference names.
+func (w *partWriter) needed(parent *tableInfo, k foreignKey) {
+	for _, u := range parent.uniques {
+		if u.where == "" && len(u.columns) == len(k.parents) && !slices.ContainsFunc(k.parents, func(c string) bool { return !named(c, u.columns) }) {
+			w.made[u.index] = true // one that a constraint made has no statement, and is not written
+		}
+	}
+}
+
+// onlyIfMissing makes CREATE TABLE … IF NOT EXISTS of a statement as SQLite keeps it.
+func onlyIfMissing(sql string) string {
+	if rest, ok := strings.CutPrefix(sql, "CREATE TABLE "); ok {
+		return "CREATE TABLE IF NOT EXISTS " + rest
+	}
+	return sql
 }
 
 // begin opens the next part.
@@ -293,20 +411,12 @@ func (w *partWriter) group(tables []*tableInfo) error {
 // rowSource is how the rows of a table are read and written: the columns that are stored, with the rowid where the table
 // has one that no column shows.
 func rowSource(t *tableInfo) (columns []string, rowid bool) {
-	alias := false
 	for _, c := range t.columns {
 		if !c.generated {
 			columns = append(columns, c.name)
 		}
-		alias = alias || c.pk == 1 && strings.EqualFold(c.kind, "INTEGER")
 	}
-	pks := 0
-	for _, c := range t.columns {
-		if c.pk > 0 {
-			pks++
-		}
-	}
-	if t.rowid && !(alias && pks == 1) || t.module == "fts5" {
+	if t.rowid && !showsRowid(t) || t.module == "fts5" {
 		if name := rowidName(t); name != "" {
 			return append([]string{name}, columns...), true
 		}
@@ -322,6 +432,23 @@ func rowidName(t *tableInfo) string {
 		}
 	}
 	return ""
+}
+
+// showsRowid says whether a column is the rowid under another name. INTEGER PRIMARY KEY DESC is not, by an old mistake that
+// SQLite keeps (lang_createtable.html): it has an index of its own.
+func showsRowid(t *tableInfo) bool {
+	key, pks := "", 0
+	for _, c := range t.columns {
+		if c.pk > 0 {
+			pks++
+			if strings.EqualFold(c.kind, "INTEGER") {
+				key = c.name
+			}
+		}
+	}
+	return pks == 1 && key != "" && !slices.ContainsFunc(t.uniques, func(u unique) bool {
+		return strings.HasPrefix(u.index, "sqlite_autoindex_") && len(u.columns) == 1 && strings.EqualFold(u.columns[0], key)
+	})
 }
 
 // table writes the rows of a table, many in a statement.
@@ -361,7 +488,8 @@ func (w *partWriter) table(t *tableInfo, whole bool) error {
 				return fmt.Errorf("table %s: %w", t.name, err)
 			}
 		} else {
-			if statement.Len() > 0 && statement.Len()+2+row.Len() > maxInsert {
+			// D1 counts the values of a row only where a statement has several rows.
+			if statement.Len() > 0 && (statement.Len()+2+row.Len() > maxInsert || len(values) > MaxColumns) {
 				flush()
 			}
 			if statement.Len() == 0 {
@@ -494,7 +622,11 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 	if err := w.begin("finish"); err != nil {
 		return err
 	}
-	if err := w.sequences(); err != nil {
+	if err := w.sequences(tables); err != nil {
+		return err
+	}
+	// A full-text table can be about a view, and is filled from it; triggers would fire on all that comes before them.
+	if err := errors.Join(w.objects("index"), w.objects("view")); err != nil {
 		return err
 	}
 	for _, t := range tables {
@@ -502,25 +634,12 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 			continue
 		}
 		w.line(t.sql)
-		switch {
-		case t.module == "fts5" && ftsContent(t.sql) == "external":
-			w.line(fmt.Sprintf("INSERT INTO %s (%s) VALUES ('rebuild')", quoteName(t.name), quoteName(t.name)))
-		case t.module == "fts5", t.module == "rtree", t.module == "rtree_i32":
-			if err := w.table(t, true); err != nil {
-				return err
-			}
-		}
-	}
-	for _, kind := range []string{"index", "view", "trigger"} {
-		err := w.db.each("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL AND type = "+quoteText(kind)+" ORDER BY rowid", func(r []any) error {
-			if !internalName(r[0].(string)) {
-				w.line(r[1].(string))
-			}
-			return nil
-		})
-		if err != nil {
+		if err := w.virtual(t); err != nil {
 			return err
 		}
+	}
+	if err := w.objects("trigger"); err != nil {
+		return err
 	}
 	if w.Ledger != "" {
 		w.buf.WriteString(w.Ledger + "\n")
@@ -533,19 +652,79 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 	return w.close()
 }
 
-// sequences carries AUTOINCREMENT over: the next row gets the number that it would have got.
-func (w *partWriter) sequences() error {
-	n, err := w.db.number("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_sequence'")
-	if err != nil || n == 0 {
-		return err
-	}
-	w.line("DELETE FROM sqlite_sequence")
-	return w.db.each("SELECT name, seq FROM sqlite_sequence", func(r []any) error {
-		var b bytes.Buffer
-		writeRow(&b, r)
-		w.line("INSERT INTO sqlite_sequence (name, seq) VALUES " + b.String())
+// objects writes the indexes, views or triggers that the first part does not have.
+func (w *partWriter) objects(kind string) error {
+	return w.db.each("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL AND type = "+quoteText(kind)+" ORDER BY rowid", func(r []any) error {
+		if name := r[0].(string); !internalName(name) && !w.made[name] {
+			w.line(r[1].(string))
+		}
 		return nil
 	})
+}
+
+// virtual writes what a virtual table holds.
+func (w *partWriter) virtual(t *tableInfo) error {
+	switch t.module {
+	case "rtree", "rtree_i32":
+		return w.table(t, true)
+	case "fts5":
+		options, err := w.db.searchOptions(t.name)
+		if err != nil {
+			return err
+		}
+		for _, o := range options {
+			w.line(o)
+		}
+		switch ftsContent(t.sql) {
+		case "own":
+			return w.table(t, true)
+		case "external":
+			w.line(fmt.Sprintf("INSERT INTO %s (%s) VALUES ('rebuild')", quoteName(t.name), quoteName(t.name)))
+		}
+	}
+	return nil
+}
+
+// SearchOptions is the query for what a full-text table was told beside its definition, such as another ranking: each row
+// has a statement, as option, that says it again.
+func SearchOptions(table string) string {
+	name := quoteText(quoteName(table))
+	return fmt.Sprintf("SELECT 'INSERT INTO '||%s||'('||%[1]s||', rank) VALUES ('||quote(k)||', '||quote(v)||')' AS option FROM %s WHERE k <> 'version' ORDER BY k",
+		name, quoteName(table+"_config"))
+}
+
+func (db *DB) searchOptions(table string) (options []string, err error) {
+	err = db.each(SearchOptions(table), func(r []any) error {
+		options = append(options, r[0].(string))
+		return nil
+	})
+	return options, err
+}
+
+// sequences carries AUTOINCREMENT over: the next row gets the number that it would have got. Other tables of the target
+// keep theirs.
+func (w *partWriter) sequences(tables []*tableInfo) error {
+	for _, t := range tables {
+		if !counts(t) {
+			continue
+		}
+		w.line("DELETE FROM sqlite_sequence WHERE name = " + quoteText(t.name))
+		err := w.db.each("SELECT name, seq FROM sqlite_sequence WHERE name = "+quoteText(t.name), func(r []any) error {
+			var b bytes.Buffer
+			writeRow(&b, r)
+			w.line("INSERT INTO sqlite_sequence (name, seq) VALUES " + b.String())
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// counts says whether a table numbers its rows by AUTOINCREMENT.
+func counts(t *tableInfo) bool {
+	return !t.view && t.module == "" && slices.ContainsFunc(pieces(t.sql), func(p piece) bool { return p.is(t.sql, "autoincrement") })
 }
 
 // ftsContent is where a full-text table keeps its rows: "own", "external" or "none".
