@@ -22,6 +22,9 @@ type SQLFile struct {
 type D1Imported struct {
 	Statements int64
 	Meta       D1Meta
+	// Known says that D1 has imported a file with this MD5 before, and did not look at the database again: what it made may
+	// have been taken away since.
+	Known bool
 }
 
 // importStatus is what D1 says of an import (wire.md §7.3).
@@ -55,6 +58,7 @@ func (c *Client) D1Import(ctx context.Context, database string, file SQLFile) (D
 	if err := call(map[string]string{"action": "init", "etag": file.MD5}); err != nil {
 		return D1Imported{}, err
 	}
+	known := state.UploadURL == "" && state.Status == "complete"
 	if state.UploadURL != "" {
 		name := state.Filename
 		if err := c.putFile(ctx, state.UploadURL, file); err != nil {
@@ -67,7 +71,7 @@ func (c *Client) D1Import(ctx context.Context, database string, file SQLFile) (D
 	for pause := importPause; ; pause = min(2*pause, maxImportPause) {
 		switch {
 		case state.Status == "complete":
-			return D1Imported{Statements: int64(state.Result.Queries), Meta: state.Result.Meta}, nil
+			return D1Imported{Statements: int64(state.Result.Queries), Meta: state.Result.Meta, Known: known}, nil
 		case state.Status == "error", state.Success != nil && !*state.Success:
 			message := redact(orDefault(state.Error, "D1 does not say why"), []Secret{c.Token})
 			return D1Imported{}, c.refuse(request{op: "D1Import", args: []string{database}}, fmt.Errorf("%w: %s", ErrImportFailed, message))
@@ -90,6 +94,8 @@ func (c *Client) D1Import(ctx context.Context, database string, file SQLFile) (D
 const (
 	importPause    = 100 * time.Millisecond
 	maxImportPause = 5 * time.Second
+	// slowUpload is the slowest connection that is waited for, in bytes a second, beyond the client's Timeout.
+	slowUpload = 128 << 10
 )
 
 // putFile sends a file to the address that D1 named, which is another host's: without the token, and nowhere in clear text.
@@ -115,6 +121,8 @@ func (c *Client) putFile(ctx context.Context, address string, file SQLFile) erro
 }
 
 func (c *Client) putOnce(ctx context.Context, u *url.URL, file SQLFile) error {
+	ctx, cancel := context.WithTimeout(ctx, c.wire.timeout+time.Duration(file.Size/slowUpload)*time.Second)
+	defer cancel()
 	body, err := file.Open()
 	if err != nil {
 		return err

@@ -22,9 +22,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kvick/shopfleet/internal/d1"
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/report"
+	"github.com/kvick/shopfleet/internal/transfer"
 	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
@@ -118,6 +120,7 @@ func findings(err error) []deploy.Finding {
 	var d deploy.Findings
 	var f fleet.Findings
 	var w wrangler.Findings
+	var t transfer.Findings
 	switch {
 	case errors.As(err, &d):
 		return d
@@ -125,11 +128,13 @@ func findings(err error) []deploy.Finding {
 		return convert(f)
 	case errors.As(err, &w):
 		return convert(w)
+	case errors.As(err, &t):
+		return convert(t)
 	}
 	return nil
 }
 
-func convert[F fleet.Finding | wrangler.Finding](list []F) []deploy.Finding {
+func convert[F fleet.Finding | wrangler.Finding | d1.Finding](list []F) []deploy.Finding {
 	out := make([]deploy.Finding, len(list))
 	for i, f := range list {
 		out[i] = deploy.Finding(f)

@@ -59,7 +59,7 @@ which the last one drops, so a part that was run cannot run again:
 				return d.asJSON(asJSON, err)
 			}
 			progress := d.newMeter(filepath.Base(from))
-			dump, err := d.dump(cmd.Context(), from, d.path(out), seeded.sql(defaultLedger), progress.tell)
+			dump, err := d.dump(cmd.Context(), from, d.path(out), seeded.ledger(defaultLedger), progress.tell)
 			progress.finish()
 			if err != nil {
 				return d.asJSON(asJSON, err)
@@ -249,7 +249,7 @@ func (d *Door) bootstrap(ctx context.Context, s shopDatabase, from, through stri
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	progress := d.newMeter(s.shop)
 	defer progress.finish()
-	dump, err := d.dump(ctx, from, filepath.Join(dir, "parts"), seeded.sql(s.config.MigrationsTable), progress.tell)
+	dump, err := d.dump(ctx, from, filepath.Join(dir, "parts"), seeded.ledger(s.config.MigrationsTable), progress.tell)
 	if err != nil {
 		return err
 	}
@@ -260,6 +260,9 @@ func (d *Door) bootstrap(ctx context.Context, s shopDatabase, from, through stri
 		return err
 	}
 	code := exitCode(err)
+	if done.Already {
+		seeded = nil // they were noted before
+	}
 	if asJSON {
 		page := struct {
 			Exit      int                    `json:"exit_code"`
@@ -282,7 +285,7 @@ func (d *Door) bootstrap(ctx context.Context, s shopDatabase, from, through stri
 }
 
 // dump writes a file as parts; what D1 would not take comes back as findings.
-func (d *Door) dump(ctx context.Context, from, dir, ledger string, progress transfer.Progress) (*transfer.Dumped, error) {
+func (d *Door) dump(ctx context.Context, from, dir string, ledger transfer.Ledger, progress transfer.Progress) (*transfer.Dumped, error) {
 	dump, findings, err := transfer.Dump(ctx, d.path(from), dir, ledger, progress)
 	var notEmpty *transfer.NotEmptyError
 	switch {
@@ -293,12 +296,10 @@ func (d *Door) dump(ctx context.Context, from, dir, ledger string, progress tran
 	case err != nil:
 		return nil, err
 	case len(findings) > 0:
-		out := make(deploy.Findings, len(findings))
-		for i, f := range findings {
-			f.File = filepath.Base(from)
-			out[i] = deploy.Finding(f)
+		for i := range findings {
+			findings[i].File = filepath.Base(from)
 		}
-		return nil, out
+		return nil, findings
 	}
 	return dump, nil
 }
@@ -317,11 +318,13 @@ func (s seeds) names() []string {
 	return out
 }
 
-func (s seeds) sql(table string) string {
-	if len(s) == 0 {
-		return ""
+// ledger is how the database notes them.
+func (s seeds) ledger(table string) transfer.Ledger {
+	l := transfer.Ledger{Tables: []string{table, deploy.ChecksumTable}, Applied: s.names()}
+	if len(s) > 0 {
+		l.SQL = deploy.SeedLedger(table, s)
 	}
-	return deploy.SeedLedger(table, s)
+	return l
 }
 
 // seeds finds out which migrations an SQLite file has come through, unless it has a ledger of its own.
@@ -334,9 +337,12 @@ func (d *Door) seeds(ctx context.Context, from, table string, files []wrangler.M
 		return files[:i+1], nil
 	}
 	db, err := d1.OpenReadOnly(d.path(from))
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, Usage(fmt.Errorf("there is no file %s", from), "name an SQLite file with --from")
-	} else if err != nil {
+	case errors.Is(err, d1.ErrNotDatabase):
+		return nil, Usage(fmt.Errorf("%s is no SQLite database", from), "name an SQLite file with --from")
+	case err != nil:
 		return nil, err
 	}
 	defer db.Close()

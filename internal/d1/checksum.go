@@ -18,10 +18,11 @@ type TableSum struct {
 // SumQuery says how the checksum of a table is asked for, in SQL that D1 allows: the same text runs on both sides of a
 // copy, and equal tables give equal numbers whatever the order of their rows.
 //
-// A row's sum is made of each value's type, its length in bytes and in characters, the number that it is, and the
-// first, middle and last character. So it shows rows and values that are missing, cut, doubled,
-// swapped between columns, of another type or in another encoding. It does not show a change inside a long value that
-// keeps the length and misses those three.
+// A row's sum is made of each value's type, its length in bytes and in characters, all of an integer, and of anything else
+// the first, middle and last character, as SQLite writes it. So it shows rows and values that are missing, cut, doubled,
+// swapped between columns, of another type or in another encoding. It does not show a change inside a text, a blob or a
+// real number that keeps the length and misses those three characters, rows whose values changed places within a column,
+// nor the sign of a negative zero.
 type SumQuery struct {
 	Table string
 	// Key is the column that pages are cut by, an integer; "" when the table is summed in one query.
@@ -101,29 +102,21 @@ func valueTerm(c string, place int) string {
 		"%%2147483629)%%2147483629)", 1+2*place, c, text, blob)
 }
 
-// SQL is the query; it answers with n, the rows, and s, the sum. With a Key it covers the rows whose key is above from, up
-// to and including to; both are left out without one.
+// SQL is the query; it answers with n, the rows, and s, the sum. With a Key it covers the rows whose key is at least from
+// and at most to; both are left out without one.
 func (q SumQuery) SQL(from, to int64) string {
 	terms, names := make([]string, len(q.columns)), make([]string, len(q.columns))
 	for i, c := range q.columns {
 		short := "c" + strconv.Itoa(i) // the names of columns come up often, and D1 takes 100,000 bytes
 		terms[i], names[i] = valueTerm(short, q.first+i+1), c+" AS "+short
 	}
-	// In pairs of pairs, so that a table of many columns stays below D1's depth of an expression.
-	for len(terms) > 1 {
-		var next []string
-		for pair := range slices.Chunk(terms, 2) {
-			next = append(next, "("+strings.Join(pair, "+")+")")
-		}
-		terms = next
-	}
 	sum := "0"
-	if len(terms) == 1 {
-		sum = terms[0]
+	if len(terms) > 0 {
+		sum = balanced(terms)
 	}
 	where := ""
 	if q.Key != "" {
-		where = fmt.Sprintf(" WHERE %s > %d AND %s <= %d", q.Key, from, q.Key, to)
+		where = fmt.Sprintf(" WHERE %s >= %d AND %s <= %d", q.Key, from, q.Key, to)
 	}
 	return fmt.Sprintf("SELECT count(*) AS n, coalesce(sum(%s %% 2147483629), 0) AS s FROM (SELECT %s FROM %s%s)",
 		sum, strings.Join(names, ", "), quoteName(q.Table), where)

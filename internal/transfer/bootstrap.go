@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -47,17 +49,10 @@ type Bootstrapped struct {
 	CompareTime time.Duration `json:"compare_ns,omitempty"`
 }
 
-// TargetError says why a database is not filled.
-type TargetError struct{ Reason, Advice string }
-
-func (e *TargetError) Error() string { return e.Reason }
-
-// Hint says what can be done.
-func (e *TargetError) Hint() string { return e.Advice }
-
 // target is what the database holds before a bootstrap.
 type target struct {
-	tables   []string
+	tables   []string          // without empty tables of the ledger
+	applied  int64             // rows of the ledger
 	progress map[string]string // part → sum; nil when no bootstrap was begun
 }
 
@@ -65,13 +60,16 @@ type target struct {
 // stopped anywhere and run again with the same file: a part is imported whole or not at all, and the database says which
 // ones it has.
 //
-// A database that holds other tables is refused with a *TargetError unless IntoExisting is set, and one in which a table
-// of the dump has rows always. One that equals the dump already is fine. After an import that came out different the
-// error is a *MismatchError.
+// A database that holds other tables is refused with Findings unless IntoExisting is set, and one that has a table of the
+// dump always; of the ledger's tables only when they have rows. One that equals the dump already, its schema and its ledger
+// too, is fine. After an import that came out different the error is a *MismatchError.
 func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (out *Bootstrapped, err error) {
 	out = &Bootstrapped{Database: b.Database.Name}
 	have, err := b.look(ctx)
 	if err != nil {
+		return out, err
+	}
+	if err := b.setLedgerAside(ctx, dump, &have); err != nil {
 		return out, err
 	}
 	already, err := b.admit(ctx, dump, have, out)
@@ -103,8 +101,52 @@ func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (out *Bootstrapped, e
 	if err != nil {
 		return out, err
 	}
-	out.Tables, err = compare(file, live)
-	return out, err
+	if out.Tables, err = compare(file, live); err != nil {
+		return out, err
+	}
+	differences, err := b.differences(ctx, dump)
+	if err != nil {
+		return out, err
+	}
+	// Beside what was there before only what is missing can be told.
+	differences = slices.DeleteFunc(differences, func(d string) bool { return b.IntoExisting && strings.HasPrefix(d, "unexpected ") })
+	if len(differences) > 0 {
+		return out, &MismatchError{Tables: out.Tables, Schema: differences}
+	}
+	return out, nil
+}
+
+// differences says what the live schema and ledger lack, or have too much.
+func (b *Bootstrap) differences(ctx context.Context, dump *Dumped) ([]string, error) {
+	list, err := objects(ctx, b.CF, b.Database)
+	if err != nil {
+		return nil, err
+	}
+	live, err := d1.SchemaOf(ctx, list, dump.ledger.Tables...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the schema of %s: %w", b.Database.Name, err)
+	}
+	out := d1.Compare(dump.schema, live)
+	if len(dump.ledger.Applied) == 0 {
+		return out, nil // its table, if there is one, was compared with the others
+	}
+	table := dump.ledger.Tables[0]
+	var noted []struct{ Name string }
+	if slices.ContainsFunc(list, func(o d1.Object) bool { return strings.EqualFold(o.Name, table) }) {
+		rows, err := b.CF.D1Read(ctx, b.Database.ID, "SELECT name FROM "+quoteName(table))
+		if err == nil {
+			err = rows.Decode(&noted)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the ledger of %s: %w", b.Database.Name, err)
+		}
+	}
+	for _, name := range dump.ledger.Applied {
+		if !slices.ContainsFunc(noted, func(n struct{ Name string }) bool { return n.Name == name }) {
+			out = append(out, "missing ledger entry "+name)
+		}
+	}
+	return out, nil
 }
 
 // compare asks both sides, at the same time.
@@ -132,7 +174,7 @@ func (b *Bootstrap) importParts(ctx context.Context, dump *Dumped, have target, 
 		b.Progress.tell(fmt.Sprintf("importing %s (%d of %d)", part.Name, i+1, len(dump.Parts)), sent, dump.Bytes)
 		if have.progress[part.Name] == part.Sum && part.Sum != "" {
 			out.Known++
-		} else if err := b.importPart(ctx, dump, part); err != nil {
+		} else if err := b.importPart(ctx, dump, part, out.Bookmark); err != nil {
 			return err
 		} else {
 			out.Parts++
@@ -178,15 +220,37 @@ func (b *Bootstrap) look(ctx context.Context) (target, error) {
 	return t, nil
 }
 
+// setLedgerAside takes the ledger's tables out of what the database holds while nothing is noted in them.
+func (b *Bootstrap) setLedgerAside(ctx context.Context, dump *Dumped, have *target) error {
+	if have.progress != nil {
+		return nil
+	}
+	for _, table := range dump.ledger.Tables {
+		i := slices.IndexFunc(have.tables, func(name string) bool { return strings.EqualFold(name, table) })
+		if i < 0 {
+			continue
+		}
+		var count []struct{ N float64 }
+		if err := read(ctx, b.CF, b.Database, "SELECT count(*) AS n FROM "+quoteName(table), &count); err != nil {
+			return err
+		}
+		if count[0].N == 0 {
+			have.tables = slices.Delete(have.tables, i, i+1)
+		}
+		have.applied += int64(count[0].N)
+	}
+	return nil
+}
+
 // admit decides whether the database may be filled; already says that nothing is left to do.
 func (b *Bootstrap) admit(ctx context.Context, dump *Dumped, have target, out *Bootstrapped) (already bool, err error) {
+	name := b.Database.Name
 	if have.progress != nil {
 		for _, part := range slices.Sorted(maps.Keys(have.progress)) {
 			if !slices.ContainsFunc(dump.Parts, func(p d1.Part) bool { return p.Name == part && p.Sum == have.progress[part] }) {
-				return false, &TargetError{
-					Reason: fmt.Sprintf("%s is half filled from another file, or from this one before it changed: its part %s is not one of this dump", b.Database.Name, part),
-					Advice: "run the bootstrap with the file that it was begun with, or empty the database first",
-				}
+				return false, refuse("target-half-filled",
+					fmt.Sprintf("%s is half filled from another file, or from this one before it changed: its part %s is not one of this dump", name, part),
+					"run the bootstrap with the file that it was begun with, or empty the database first")
 			}
 		}
 		return false, nil // our own work, cut off
@@ -200,34 +264,43 @@ func (b *Bootstrap) admit(ctx context.Context, dump *Dumped, have target, out *B
 			both = append(both, t)
 		}
 	}
+	var differences []string
 	if len(both) == len(dump.Tables) {
 		tables, err := b.compare(ctx, dump)
-		if err == nil {
-			out.Already, out.Tables = true, tables
-			return true, nil
-		}
-		if ctx.Err() != nil {
+		var mismatch *MismatchError
+		if err != nil && !errors.As(err, &mismatch) {
 			return false, err
 		}
-	}
-	if !b.IntoExisting {
-		return false, &TargetError{
-			Reason: fmt.Sprintf("%s is not empty: it holds %s", b.Database.Name, someOf(have.tables)),
-			Advice: "a bootstrap is for a fresh database; --into-existing adds the file's tables beside those that are there",
+		if err == nil {
+			if differences, err = b.differences(ctx, dump); err != nil {
+				return false, err
+			}
+			if len(differences) == 0 {
+				out.Already, out.Tables = true, tables
+				return true, nil
+			}
 		}
 	}
-	if len(both) > 0 {
-		return false, &TargetError{
-			Reason: fmt.Sprintf("%s has %s already", b.Database.Name, someOf(both)),
-			Advice: "a bootstrap makes its tables and adds to none: rename them in the file, or drop them in the database",
-		}
+	switch {
+	case len(differences) > 0:
+		return false, refuse("target-not-empty", fmt.Sprintf("%s holds the rows of the file already, but not the same schema and ledger: %s", name, someOf(differences)),
+			"apply what is missing, or empty the database and run the bootstrap again")
+	case !b.IntoExisting:
+		return false, refuse("target-not-empty", fmt.Sprintf("%s is not empty: it holds %s", name, someOf(have.tables)),
+			"a bootstrap is for a fresh database; --into-existing adds the file's tables beside those that are there")
+	case len(both) > 0:
+		return false, refuse("target-has-table", fmt.Sprintf("%s has %s already", name, someOf(both)),
+			"a bootstrap makes its tables and adds to none: rename them in the file, or drop them in the database")
+	case have.applied > 0 && len(dump.ledger.Applied) > 0:
+		return false, refuse("target-has-table", fmt.Sprintf("%s notes %d migrations as applied already", name, have.applied),
+			"its tables were made by migrations: deploy the shop, and copy rows instead of a whole database")
 	}
 	return false, nil
 }
 
 func someOf(names []string) string {
 	if len(names) > 5 {
-		return fmt.Sprintf("%s and %d more tables", strings.Join(names[:5], ", "), len(names)-5)
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:5], ", "), len(names)-5)
 	}
 	return strings.Join(names, ", ")
 }
@@ -236,31 +309,61 @@ func someOf(names []string) string {
 const partTries = 4
 
 // importPart imports one part. When it is not clear what became of it, the database is asked before it is tried again.
-func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part) error {
+func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part, bookmark string) error {
 	file := cloudflare.SQLFile{MD5: part.MD5, Size: part.Bytes, Open: func() (io.ReadCloser, error) { return os.Open(filepath.Join(dump.Dir, part.Name)) }}
 	for try := 1; ; try++ {
-		_, err := b.CF.D1Import(ctx, b.Database.ID, file)
-		if err == nil && try == 1 {
+		done, err := b.CF.D1Import(ctx, b.Database.ID, file)
+		if err == nil && !done.Known {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("importing %s: %w", part.Name, errors.Join(ctx.Err(), err))
 		}
-		done, lookErr := b.imported(ctx, part)
+		there, lookErr := b.imported(ctx, part)
 		switch {
-		case lookErr == nil && done:
+		case lookErr == nil && there:
 			return nil
-		case lookErr == nil && err == nil:
-			// D1 knows the file by its MD5 and answered without running it, though the database lost what it had done.
+		case try == partTries && lookErr == nil && err == nil:
 			return fmt.Errorf("importing %s: D1 says that it has imported the file, and the database does not have it", part.Name)
 		case try == partTries, errors.Is(err, cloudflare.ErrImportFailed) && lookErr == nil:
 			return fmt.Errorf("importing %s: %w", part.Name, errors.Join(err, lookErr))
+		case lookErr == nil && err == nil:
+			// D1 knows the file by its MD5 and did not run it, though the database was emptied since.
+			if file, err = marked(file, bookmark); err != nil {
+				return fmt.Errorf("importing %s: %w", part.Name, err)
+			}
+			continue
 		}
 		// It may still be running: D1 answers nothing else until it is through.
 		if err := b.sleep(ctx, time.Duration(try)*time.Second); err != nil {
 			return fmt.Errorf("importing %s: %w", part.Name, err)
 		}
 	}
+}
+
+// marked is the file with a comment before it, so that D1 does not take it for one that it knows. The comment is the
+// bookmark of what the database holds now, which no earlier run can have had.
+func marked(file cloudflare.SQLFile, bookmark string) (cloudflare.SQLFile, error) {
+	comment := "-- again, on " + bookmark + "\n"
+	plain := file.Open
+	out := cloudflare.SQLFile{Size: file.Size + int64(len(comment)), Open: func() (io.ReadCloser, error) {
+		f, err := plain()
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(strings.NewReader(comment), f), f}, nil
+	}}
+	text, err := out.Open()
+	if err != nil {
+		return out, err
+	}
+	sum := md5.New()
+	_, err = io.Copy(sum, text)
+	out.MD5 = hex.EncodeToString(sum.Sum(nil))
+	return out, errors.Join(err, text.Close())
 }
 
 func (b *Bootstrap) now() time.Time {

@@ -61,7 +61,7 @@ func (x *Export) Run(ctx context.Context, file string) (out *Exported, err error
 }
 
 func (x *Export) once(ctx context.Context, dir string, out *Exported) error {
-	objects, err := x.objects(ctx)
+	objects, err := objects(ctx, x.CF, x.Database)
 	if err != nil {
 		return err
 	}
@@ -72,6 +72,13 @@ func (x *Export) once(ctx context.Context, dir string, out *Exported) error {
 	defer mirror.Close()
 	if err := mirror.BuildTables(ctx, objects); err != nil {
 		return fmt.Errorf("copying the schema: %w", err)
+	}
+	// What cannot be read out again must not be missing in silence.
+	if findings, err := mirror.Check(ctx); err != nil || len(findings) > 0 {
+		return errors.Join(err, asError(findings))
+	}
+	if err := x.searchOptions(ctx, mirror); err != nil {
+		return err
 	}
 	queries, err := mirror.PageQueries(ctx)
 	if err != nil {
@@ -110,28 +117,41 @@ func (x *Export) once(ctx context.Context, dir string, out *Exported) error {
 	return nil
 }
 
+func asError(findings []d1.Finding) error {
+	if len(findings) == 0 {
+		return nil
+	}
+	return Findings(findings)
+}
+
+// searchOptions carries over what full-text tables were told beside their definitions.
+func (x *Export) searchOptions(ctx context.Context, mirror *d1.DB) error {
+	tables, err := mirror.SearchTables(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		rows, err := x.CF.D1Read(ctx, x.Database.ID, d1.SearchOptions(t))
+		var list []struct{ Option string }
+		if err == nil {
+			err = rows.Decode(&list)
+		}
+		if err != nil {
+			return fmt.Errorf("reading the options of %s from %s: %w", t, x.Database.Name, err)
+		}
+		for _, o := range list {
+			if _, err := mirror.Query(ctx, o.Option); err != nil {
+				return fmt.Errorf("copying the options of %s: %w", t, err)
+			}
+		}
+	}
+	return nil
+}
+
 // keepOpen lets several parts share a file.
 type keepOpen struct{ *os.File }
 
 func (keepOpen) Close() error { return nil }
-
-// objects reads the live catalogue.
-func (x *Export) objects(ctx context.Context) ([]d1.Object, error) {
-	rows, err := x.CF.D1Read(ctx, x.Database.ID, "SELECT type, name, tbl_name AS tbl, coalesce(sql, '') AS sql FROM sqlite_master"+
-		" WHERE name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*' ORDER BY rowid")
-	var list []struct{ Type, Name, Tbl, SQL string }
-	if err == nil {
-		err = rows.Decode(&list)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the schema of %s: %w", x.Database.Name, err)
-	}
-	out := make([]d1.Object, len(list))
-	for i, o := range list {
-		out[i] = d1.Object{Type: o.Type, Name: o.Name, Table: o.Tbl, SQL: o.SQL}
-	}
-	return out, nil
-}
 
 const (
 	pageBytes    = 4 << 20 // what a page may bring at most, as the longest row foretells

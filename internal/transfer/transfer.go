@@ -36,6 +36,31 @@ func (p Progress) tell(doing string, done, total int64) {
 	}
 }
 
+// Findings are mistakes in a file or an account, as an error: nothing was written because of them.
+type Findings []d1.Finding
+
+func (f Findings) Error() string {
+	lines := make([]string, len(f))
+	for i, x := range f {
+		lines[i] = fmt.Sprintf("%s [%s]", x.Message, x.Rule)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func refuse(rule, message, hint string) error {
+	return Findings{{Rule: rule, Level: "error", Message: message, Hint: hint}}
+}
+
+// Ledger is how a database notes which migrations it has.
+type Ledger struct {
+	// Tables are wrangler's table and what goes with it. A target may have them already, as long as they are empty: wrangler
+	// makes its table when it only lists migrations.
+	Tables []string
+	// Applied are the names that are noted at the end because the file notes none, and SQL is the statements that do so.
+	Applied []string
+	SQL     string
+}
+
 // Comparison is one table on both sides.
 type Comparison struct {
 	Table string `json:"table"`
@@ -49,11 +74,14 @@ type Comparison struct {
 // Equal says whether both sides have the same rows.
 func (c Comparison) Equal() bool { return c.Rows == c.LiveRows && c.Sum == c.LiveSum }
 
-// MismatchError says that after a transfer the two sides differ.
-type MismatchError struct{ Tables []Comparison }
+// MismatchError says that after a transfer the two sides differ: in tables, or in their schemas.
+type MismatchError struct {
+	Tables []Comparison
+	Schema []string // what the live one differs in
+}
 
 func (e *MismatchError) Error() string {
-	var differ []string
+	differ := e.Schema
 	for _, c := range e.Tables {
 		if !c.Equal() {
 			differ = append(differ, fmt.Sprintf("%s (%d rows, %d live)", c.Table, c.Rows, c.LiveRows))
@@ -77,6 +105,8 @@ type Dumped struct {
 
 	file    string
 	queries []d1.SumQuery
+	schema  *d1.Schema
+	ledger  Ledger
 }
 
 // sums reads the file once more for its counts and checksums.
@@ -89,10 +119,9 @@ func (d *Dumped) sums(ctx context.Context) ([]d1.TableSum, error) {
 	return db.Sums(ctx, d.queries)
 }
 
-// Dump writes the SQLite database in file as parts (d1.Parts) into dir, which must be empty or not exist. ledger are
-// statements that seed the ledger of migrations; "" leaves it to what the file has. What D1 would not take comes back as
-// findings, and nothing is written then.
-func Dump(ctx context.Context, file, dir, ledger string, progress Progress) (*Dumped, []d1.Finding, error) {
+// Dump writes the SQLite database in file as parts (d1.Parts) into dir, which must be empty or not exist. What D1 would not
+// take comes back as findings, and nothing is written then.
+func Dump(ctx context.Context, file, dir string, ledger Ledger, progress Progress) (*Dumped, Findings, error) {
 	db, err := d1.OpenReadOnly(file)
 	if err != nil {
 		return nil, nil, err
@@ -109,12 +138,16 @@ func Dump(ctx context.Context, file, dir, ledger string, progress Progress) (*Du
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("making room for the dump: %w", err)
 	}
-	out := &Dumped{Dir: dir, file: file}
+	out := &Dumped{Dir: dir, file: file, ledger: ledger}
 	if out.queries, err = db.SumQueries(ctx); err != nil {
 		return nil, nil, err
 	}
+	if out.schema, err = db.Schema(ctx, ledger.Tables...); err != nil {
+		return nil, nil, err
+	}
 	out.Parts, err = d1.Parts{
-		Ledger:   ledger,
+		Ledger:   ledger.SQL,
+		Shared:   ledger.Tables,
 		Create:   func(name string) (io.WriteCloser, error) { return os.Create(filepath.Join(dir, name)) },
 		Progress: func(rows int64) { progress.tell("writing rows", rows, 0) },
 	}.Write(ctx, db)
@@ -153,7 +186,7 @@ func liveSums(ctx context.Context, cf *cloudflare.Client, db Database, queries [
 			out = append(out, d1.TableSum{Table: q.Table})
 		}
 		sum := &out[len(out)-1]
-		lo, hi := int64(0), int64(1)
+		lo, hi := int64(0), int64(0)
 		if q.Key != "" {
 			var ends []struct{ Lo, Hi *float64 }
 			if err := read(ctx, cf, db, q.Range(), &ends); err != nil {
@@ -165,7 +198,7 @@ func liveSums(ctx context.Context, cf *cloudflare.Client, db Database, queries [
 			// Numbers beyond 2^53 come rounded: the range is widened by as much.
 			lo, hi = widened(*ends[0].Lo, -1), widened(*ends[0].Hi, 1)
 		}
-		for from := lo - 1; from < hi; {
+		for from := lo; ; {
 			to := hi
 			if q.Key != "" {
 				var err error
@@ -178,7 +211,10 @@ func liveSums(ctx context.Context, cf *cloudflare.Client, db Database, queries [
 				return nil, err
 			}
 			sum.Add(int64(page[0].N), int64(page[0].S), q.First())
-			from = to
+			if to >= hi {
+				break
+			}
+			from = to + 1
 		}
 	}
 	return out, nil
@@ -191,7 +227,7 @@ func widened(n float64, by int64) int64 {
 	case n >= 9.2e18:
 		return 1<<63 - 1
 	case n <= -9.2e18:
-		return -1<<63 + 1
+		return -1 << 63
 	case n > exact || n < -exact:
 		return int64(n) + by*2048
 	}
@@ -200,18 +236,18 @@ func widened(n float64, by int64) int64 {
 
 // pageEnd finds the key that ends a page of at most pageRows rows; most tables are smaller than one.
 func pageEnd(ctx context.Context, cf *cloudflare.Client, db Database, q d1.SumQuery, from, hi int64) (int64, error) {
-	if uint64(hi-from) <= pageRows {
+	if uint64(hi)-uint64(from) < pageRows {
 		return hi, nil
 	}
 	var list []struct{ K *float64 }
-	sql := fmt.Sprintf("SELECT max(k) AS k FROM (SELECT %s AS k FROM %s WHERE %s > %d ORDER BY k LIMIT %d)", q.Key, quoteName(q.Table), q.Key, from, pageRows)
+	sql := fmt.Sprintf("SELECT max(k) AS k FROM (SELECT %s AS k FROM %s WHERE %s >= %d ORDER BY k LIMIT %d)", q.Key, quoteName(q.Table), q.Key, from, pageRows)
 	if err := read(ctx, cf, db, sql, &list); err != nil {
 		return 0, err
 	}
 	if list[0].K == nil {
 		return hi, nil
 	}
-	return min(hi, max(from+1, widened(*list[0].K, 1))), nil
+	return min(hi, max(from, widened(*list[0].K, 1))), nil
 }
 
 // read runs one SELECT and decodes its rows into v, of which there must be one at least.
@@ -227,6 +263,24 @@ func read[T any](ctx context.Context, cf *cloudflare.Client, db Database, sql st
 		return fmt.Errorf("reading %s: %w", db.Name, err)
 	}
 	return nil
+}
+
+// objects reads a live catalogue.
+func objects(ctx context.Context, cf *cloudflare.Client, db Database) ([]d1.Object, error) {
+	rows, err := cf.D1Read(ctx, db.ID, "SELECT type, name, tbl_name AS tbl, coalesce(sql, '') AS sql FROM sqlite_master"+
+		" WHERE name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*' ORDER BY rowid")
+	var list []struct{ Type, Name, Tbl, SQL string }
+	if err == nil {
+		err = rows.Decode(&list)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the schema of %s: %w", db.Name, err)
+	}
+	out := make([]d1.Object, len(list))
+	for i, o := range list {
+		out[i] = d1.Object{Type: o.Type, Name: o.Name, Table: o.Tbl, SQL: o.SQL}
+	}
+	return out, nil
 }
 
 // compare puts the sums of both sides beside each other.

@@ -43,6 +43,9 @@ func newStage(t *testing.T) *stage {
 	}}
 }
 
+// ledger is what a shop's dump is made with.
+var ledger = transfer.Ledger{Tables: []string{"d1_migrations", "shopfleet_migrations"}}
+
 const shop = `
 	CREATE TABLE sales(id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id INTEGER NOT NULL REFERENCES customers(id), cents INTEGER, note TEXT);
 	CREATE TABLE customers(id INTEGER PRIMARY KEY, name TEXT, big INTEGER, r REAL, b BLOB, up TEXT AS (upper(name)));
@@ -83,7 +86,12 @@ func file(t *testing.T, sql string) string {
 
 func dump(t *testing.T, path string) *transfer.Dumped {
 	t.Helper()
-	out, findings, err := transfer.Dump(t.Context(), path, filepath.Join(t.TempDir(), "dump"), "", nil)
+	return dumpWith(t, path, ledger)
+}
+
+func dumpWith(t *testing.T, path string, l transfer.Ledger) *transfer.Dumped {
+	t.Helper()
+	out, findings, err := transfer.Dump(t.Context(), path, filepath.Join(t.TempDir(), "dump"), l, nil)
 	if err != nil || len(findings) > 0 {
 		t.Fatalf("dump: %v, %+v", err, findings)
 	}
@@ -246,7 +254,7 @@ func TestBootstrapRefuses(t *testing.T) {
 		s.ForgetRequests()
 		b := &transfer.Bootstrap{CF: s.cf, Database: s.db, IntoExisting: into}
 		_, err := b.Run(context.Background(), dump(t, path))
-		var target *transfer.TargetError
+		var target transfer.Findings
 		if errors.As(err, &target) {
 			for _, r := range s.Requests() {
 				if r.Write && strings.HasSuffix(r.Path, "/import") {
@@ -277,7 +285,7 @@ func TestBootstrapRefuses(t *testing.T) {
 func TestDumpFindings(t *testing.T) {
 	path := file(t, "CREATE VIRTUAL TABLE n USING fts5(a, content='')")
 	dir := filepath.Join(t.TempDir(), "dump")
-	_, findings, err := transfer.Dump(t.Context(), path, dir, "", nil)
+	_, findings, err := transfer.Dump(t.Context(), path, dir, transfer.Ledger{}, nil)
 	if err != nil || len(findings) != 1 || findings[0].Rule != "database-unsupported" {
 		t.Errorf("findings %+v, %v", findings, err)
 	}
@@ -289,7 +297,7 @@ func TestDumpFindings(t *testing.T) {
 		t.Fatal(err)
 	}
 	var notEmpty *transfer.NotEmptyError
-	if _, _, err := transfer.Dump(t.Context(), file(t, "CREATE TABLE a(x)"), full, "", nil); !errors.As(err, &notEmpty) {
+	if _, _, err := transfer.Dump(t.Context(), file(t, "CREATE TABLE a(x)"), full, transfer.Ledger{}, nil); !errors.As(err, &notEmpty) {
 		t.Errorf("into a folder that holds something: %v", err)
 	}
 }
