@@ -439,6 +439,8 @@ func TestCheckOfRows(t *testing.T) {
 		{"CREATE TABLE wide(a, b); INSERT INTO wide VALUES (zeroblob(1500000), zeroblob(1500000)), (zeroblob(1000), zeroblob(1900000))",
 			[]string{"value-too-large 1 row of wide over 2000000 bytes, which D1 does not take"}},
 		{"CREATE TABLE shopfleet_chunks(a)", []string{"database-unsupported the database has a table shopfleet_chunks, as one has that a bootstrap was filling when it was cut off"}},
+		{"CREATE TABLE a(x); PRAGMA writable_schema=ON; INSERT INTO sqlite_schema VALUES ('table', 'old', 'old', 0, 'CREATE VIRTUAL TABLE old USING fts4(x)')",
+			[]string{"database-unsupported D1 would refuse table old: not authorized"}},
 		{"PRAGMA encoding='UTF-16le'; CREATE TABLE a(x)", []string{"database-unsupported the file holds its text in UTF-16le"}},
 	} {
 		path := filepath.Join(t.TempDir(), "shop.sqlite")

@@ -171,10 +171,11 @@ func (b *Bootstrap) compare(ctx context.Context, dump *Dumped) ([]Comparison, er
 func (b *Bootstrap) importParts(ctx context.Context, dump *Dumped, have target, out *Bootstrapped) error {
 	var sent int64
 	for i, part := range dump.Parts {
-		b.Progress.tell(fmt.Sprintf("importing %s (%d of %d)", part.Name, i+1, len(dump.Parts)), sent, dump.Bytes)
+		doing := fmt.Sprintf("importing %s (%d of %d)", part.Name, i+1, len(dump.Parts))
+		b.Progress.tell(doing, sent, dump.Bytes)
 		if have.progress[part.Name] == part.Sum && part.Sum != "" {
 			out.Known++
-		} else if err := b.importPart(ctx, dump, part, out.Bookmark); err != nil {
+		} else if err := b.importPart(ctx, dump, part, out.Bookmark, func(n int64) { b.Progress.tell(doing, sent+n, dump.Bytes) }); err != nil {
 			return err
 		} else {
 			out.Parts++
@@ -308,9 +309,27 @@ func someOf(names []string) string {
 // partTries is how often a part is tried whose fate the database could tell.
 const partTries = 4
 
-// importPart imports one part. When it is not clear what became of it, the database is asked before it is tried again.
-func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part, bookmark string) error {
-	file := cloudflare.SQLFile{MD5: part.MD5, Size: part.Bytes, Open: func() (io.ReadCloser, error) { return os.Open(filepath.Join(dump.Dir, part.Name)) }}
+// upload is a file that tells how far it was read.
+type upload struct {
+	*os.File
+	tell func(n int64) // bytes in all
+	n    int64
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.File.Read(p)
+	u.n += int64(n)
+	u.tell(u.n)
+	return n, err
+}
+
+// importPart imports one part, and tells how many bytes of it were sent. When it is not clear what became of it, the
+// database is asked before it is tried again.
+func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part, bookmark string, tell func(int64)) error {
+	file := cloudflare.SQLFile{MD5: part.MD5, Size: part.Bytes, Open: func() (io.ReadCloser, error) {
+		f, err := os.Open(filepath.Join(dump.Dir, part.Name))
+		return &upload{File: f, tell: tell}, err
+	}}
 	for try := 1; ; try++ {
 		done, err := b.CF.D1Import(ctx, b.Database.ID, file)
 		if err == nil && !done.Known {

@@ -15,9 +15,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/d1"
@@ -107,6 +109,7 @@ type Dumped struct {
 	queries []d1.SumQuery
 	schema  *d1.Schema
 	ledger  Ledger
+	written []string // files, complete or not
 }
 
 // sums reads the file once more for its counts and checksums.
@@ -127,43 +130,85 @@ func Dump(ctx context.Context, file, dir string, ledger Ledger, progress Progres
 		return nil, nil, err
 	}
 	defer db.Close()
-	progress.tell("checking "+filepath.Base(file), 0, 0)
-	findings, err := db.Check(ctx)
-	if err != nil || len(findings) > 0 {
-		return nil, findings, err
-	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return nil, nil, &NotEmptyError{Dir: dir}
 	}
+	_, statErr := os.Stat(dir)
+	fresh := errors.Is(statErr, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("making room for the dump: %w", err)
 	}
+	// Both read the whole file, so they do it at the same time. What was written of a file that D1 would not take goes away.
 	out := &Dumped{Dir: dir, file: file, ledger: ledger}
-	if out.queries, err = db.SumQueries(ctx); err != nil {
-		return nil, nil, err
+	wctx, stop := context.WithCancel(ctx)
+	defer stop()
+	written := make(chan error, 1)
+	go func() { written <- out.write(wctx, db, progress) }()
+	findings, err := check(ctx, file) // to its end, since it says why writing fails
+	if err != nil || len(findings) > 0 {
+		stop()
 	}
-	if out.schema, err = db.Schema(ctx, ledger.Tables...); err != nil {
-		return nil, nil, err
+	if writeErr := <-written; err == nil {
+		err = writeErr
 	}
-	out.Parts, err = d1.Parts{
-		Ledger:   ledger.SQL,
-		Shared:   ledger.Tables,
-		Create:   func(name string) (io.WriteCloser, error) { return os.Create(filepath.Join(dir, name)) },
+	if err == nil && len(findings) == 0 {
+		return out, nil, nil
+	}
+	var left error
+	for _, p := range out.written {
+		left = errors.Join(left, os.Remove(filepath.Join(dir, p)))
+	}
+	if fresh {
+		left = errors.Join(left, os.Remove(dir))
+	}
+	switch {
+	case left != nil:
+		return nil, nil, fmt.Errorf("removing what was written of the dump: %w", errors.Join(left, err))
+	case len(findings) > 0:
+		return nil, findings, nil
+	}
+	return nil, nil, err
+}
+
+// check reads the file through a connection of its own.
+func check(ctx context.Context, file string) (Findings, error) {
+	db, err := d1.OpenReadOnly(file)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return db.Check(ctx)
+}
+
+func (d *Dumped) write(ctx context.Context, db *d1.DB, progress Progress) (err error) {
+	if d.queries, err = db.SumQueries(ctx); err != nil {
+		return err
+	}
+	if d.schema, err = db.Schema(ctx, d.ledger.Tables...); err != nil {
+		return err
+	}
+	d.Parts, err = d1.Parts{
+		Ledger: d.ledger.SQL,
+		Shared: d.ledger.Tables,
+		Create: func(name string) (io.WriteCloser, error) {
+			d.written = append(d.written, name)
+			return os.Create(filepath.Join(d.Dir, name))
+		},
 		Progress: func(rows int64) { progress.tell("writing rows", rows, 0) },
 	}.Write(ctx, db)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	for _, p := range out.Parts {
-		out.Rows += p.Rows
-		out.Bytes += p.Bytes
+	for _, p := range d.Parts {
+		d.Rows += p.Rows
+		d.Bytes += p.Bytes
 	}
-	for _, q := range out.queries {
+	for _, q := range d.queries {
 		if q.First() {
-			out.Tables = append(out.Tables, q.Table)
+			d.Tables = append(d.Tables, q.Table)
 		}
 	}
-	return out, nil, nil
+	return nil
 }
 
 // NotEmptyError says that a folder for a dump holds something already.
@@ -174,8 +219,23 @@ func (e *NotEmptyError) Error() string { return e.Dir + " is not empty" }
 // Hint says what to do.
 func (e *NotEmptyError) Hint() string { return "name a new folder: parts of two dumps must not mix" }
 
-// pageRows is how many rows one call sums up: a small part of the 30 seconds that D1 gives a call.
-const pageRows = 100_000
+// How many rows one call sums up. D1 gives a call 30 seconds; how long a row takes depends on what is in it.
+const (
+	firstPage = 50_000
+	mostRows  = 200_000
+	fewRows   = 50
+)
+
+// nextPage is how many rows the next page may have when one of rows took so long.
+func nextPage(rows int64, took time.Duration) int64 {
+	switch {
+	case took < time.Second:
+		return min(2*rows, mostRows)
+	case took > 5*time.Second:
+		return max(rows/4, fewRows)
+	}
+	return rows
+}
 
 // liveSums asks a database for its sums, a page at a time.
 func liveSums(ctx context.Context, cf *cloudflare.Client, db Database, queries []d1.SumQuery, progress Progress) ([]d1.TableSum, error) {
@@ -198,23 +258,28 @@ func liveSums(ctx context.Context, cf *cloudflare.Client, db Database, queries [
 			// Numbers beyond 2^53 come rounded: the range is widened by as much.
 			lo, hi = widened(*ends[0].Lo, -1), widened(*ends[0].Hi, 1)
 		}
-		for from := lo; ; {
+		for from, rows := lo, int64(firstPage); ; {
 			to := hi
 			if q.Key != "" {
 				var err error
-				if to, err = pageEnd(ctx, cf, db, q, from, hi); err != nil {
+				if to, err = pageEnd(ctx, cf, db, q, from, hi, rows); err != nil {
 					return nil, err
 				}
 			}
 			var page []struct{ N, S float64 }
-			if err := read(ctx, cf, db, q.SQL(from, to), &page); err != nil {
+			took, err := readTimed(ctx, cf, db, q.SQL(from, to), &page)
+			if err != nil && ctx.Err() == nil && q.Key != "" && rows > fewRows {
+				rows = max(rows/8, fewRows) // most likely it took too long
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
 			sum.Add(int64(page[0].N), int64(page[0].S), q.First())
 			if to >= hi {
 				break
 			}
-			from = to + 1
+			from, rows = to+1, nextPage(rows, took)
 		}
 	}
 	return out, nil
@@ -234,13 +299,13 @@ func widened(n float64, by int64) int64 {
 	return int64(n)
 }
 
-// pageEnd finds the key that ends a page of at most pageRows rows; most tables are smaller than one.
-func pageEnd(ctx context.Context, cf *cloudflare.Client, db Database, q d1.SumQuery, from, hi int64) (int64, error) {
-	if uint64(hi)-uint64(from) < pageRows {
+// pageEnd finds the key that ends a page of about that many rows; most tables are smaller than one.
+func pageEnd(ctx context.Context, cf *cloudflare.Client, db Database, q d1.SumQuery, from, hi, rows int64) (int64, error) {
+	if uint64(hi)-uint64(from) < uint64(rows) {
 		return hi, nil
 	}
 	var list []struct{ K *float64 }
-	sql := fmt.Sprintf("SELECT max(k) AS k FROM (SELECT %s AS k FROM %s WHERE %s >= %d ORDER BY k LIMIT %d)", q.Key, quoteName(q.Table), q.Key, from, pageRows)
+	sql := fmt.Sprintf("SELECT max(k) AS k FROM (SELECT %s AS k FROM %s WHERE %s >= %d ORDER BY k LIMIT %d)", q.Key, quoteName(q.Table), q.Key, from, rows)
 	if err := read(ctx, cf, db, sql, &list); err != nil {
 		return 0, err
 	}
@@ -252,6 +317,12 @@ func pageEnd(ctx context.Context, cf *cloudflare.Client, db Database, q d1.SumQu
 
 // read runs one SELECT and decodes its rows into v, of which there must be one at least.
 func read[T any](ctx context.Context, cf *cloudflare.Client, db Database, sql string, v *[]T) error {
+	_, err := readTimed(ctx, cf, db, sql, v)
+	return err
+}
+
+// readTimed also says how long it took D1.
+func readTimed[T any](ctx context.Context, cf *cloudflare.Client, db Database, sql string, v *[]T) (time.Duration, error) {
 	rows, err := cf.D1Read(ctx, db.ID, sql)
 	if err == nil {
 		err = rows.Decode(v)
@@ -260,9 +331,9 @@ func read[T any](ctx context.Context, cf *cloudflare.Client, db Database, sql st
 		err = errors.New("no row came back")
 	}
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", db.Name, err)
+		return 0, fmt.Errorf("reading %s: %w", db.Name, err)
 	}
-	return nil
+	return rows.Meta.Duration, nil
 }
 
 // objects reads a live catalogue.
