@@ -68,6 +68,7 @@ func (c *Client) D1Import(ctx context.Context, database string, file SQLFile) (D
 			return D1Imported{}, err
 		}
 	}
+	lost := 0 // polls in a row that came to nothing
 	for pause := importPause; ; pause = min(2*pause, maxImportPause) {
 		switch {
 		case state.Status == "complete":
@@ -78,10 +79,16 @@ func (c *Client) D1Import(ctx context.Context, database string, file SQLFile) (D
 		case state.Bookmark == "":
 			return D1Imported{}, c.refuse(request{op: "D1Import", args: []string{database}}, fmt.Errorf("%w: the import has no status and no bookmark", ErrMalformed))
 		}
-		began := c.wire.now()
-		if err := call(map[string]string{"action": "poll", "current_bookmark": state.Bookmark}); err != nil {
-			return D1Imported{}, err
+		began, bookmark := c.wire.now(), state.Bookmark
+		if err := call(map[string]string{"action": "poll", "current_bookmark": bookmark}); err != nil {
+			// A poll only looks, unlike what else goes to this endpoint, and it is open for as long as D1 works: it is asked again.
+			if lost++; lost == c.wire.attempts || !errors.Is(err, ErrUnknownOutcome) || c.wire.sleep(ctx, time.Duration(lost)*time.Second) != nil {
+				return D1Imported{}, err
+			}
+			state = importStatus{Bookmark: bookmark, Status: "active"}
+			continue
 		}
+		lost = 0
 		// D1 holds a poll until something happens; one that comes back at once must not become a storm.
 		if state.Status == "active" && c.wire.now().Sub(began) < time.Second {
 			if err := c.wire.sleep(ctx, pause); err != nil {

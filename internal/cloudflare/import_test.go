@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
+	"github.com/kvick/shopfleet/internal/sim"
 	"github.com/kvick/shopfleet/internal/sim/simtest"
 )
 
@@ -78,6 +80,30 @@ func TestImportAddress(t *testing.T) {
 		})}
 		if _, err := cf.D1Import(context.Background(), d1ID, sqlFile("SELECT 1")); !errors.Is(err, cloudflare.ErrMalformed) || sent {
 			t.Errorf("%s: %v, sent %t", address, err, sent)
+		}
+	}
+}
+
+// A poll is open for as long as D1 works, and is asked again when its answer is lost; nothing else is sent twice.
+func TestImportPollsAreRepeated(t *testing.T) {
+	for _, after := range []sim.Drop{sim.DropAfter, sim.DropBefore} {
+		w, cf := simulated(t)
+		cf.Sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+		if _, err := w.Fault(sim.Rule{Path: `/import$`, Skip: 2, Count: 2, Drop: after}); err != nil { // init and ingest pass
+			t.Fatal(err)
+		}
+		done, err := cf.D1Import(t.Context(), d1ID, sqlFile("CREATE TABLE t (a); INSERT INTO t VALUES (1);"))
+		if err != nil || done.Statements != 2 {
+			t.Errorf("drop %s: %+v, %v", after, done, err)
+		}
+		actions := 0
+		for _, r := range w.Requests() {
+			if strings.HasSuffix(r.Path, "/import") {
+				actions++
+			}
+		}
+		if actions != 5 {
+			t.Errorf("drop %s: %d calls, want init, ingest and 3 polls", after, actions)
 		}
 	}
 }

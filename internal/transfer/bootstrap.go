@@ -306,8 +306,9 @@ func someOf(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// partTries is how often a part is tried whose fate the database could tell.
-const partTries = 4
+// partTries is how often a part is tried whose fate the database could tell, after 1, 2, 4, 8 and 16 seconds: D1 may be
+// at it still.
+const partTries = 6
 
 // upload is a file that tells how far it was read.
 type upload struct {
@@ -344,7 +345,7 @@ func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part, 
 			return nil
 		case try == partTries && lookErr == nil && err == nil:
 			return fmt.Errorf("importing %s: D1 says that it has imported the file, and the database does not have it", part.Name)
-		case try == partTries, errors.Is(err, cloudflare.ErrImportFailed) && lookErr == nil:
+		case try == partTries, errors.Is(err, cloudflare.ErrImportFailed) && lookErr == nil, errors.Is(err, cloudflare.ErrUnauthorized):
 			return fmt.Errorf("importing %s: %w", part.Name, errors.Join(err, lookErr))
 		case lookErr == nil && err == nil:
 			// D1 knows the file by its MD5 and did not run it, though the database was emptied since.
@@ -354,7 +355,7 @@ func (b *Bootstrap) importPart(ctx context.Context, dump *Dumped, part d1.Part, 
 			continue
 		}
 		// It may still be running: D1 answers nothing else until it is through.
-		if err := b.sleep(ctx, time.Duration(try)*time.Second); err != nil {
+		if err := b.sleep(ctx, time.Second<<(try-1)); err != nil {
 			return fmt.Errorf("importing %s: %w", part.Name, err)
 		}
 	}

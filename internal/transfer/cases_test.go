@@ -1,13 +1,18 @@
 package transfer_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -273,6 +278,53 @@ func TestExportRefuses(t *testing.T) {
 		}
 		if left, err := os.ReadDir(filepath.Dir(exported)); err != nil || len(left) != 0 {
 			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
+}
+
+// slowD1 answers no checksum over more rows than it has the time for.
+type slowD1 struct {
+	next http.RoundTripper
+	most int
+	sums int // that were answered
+}
+
+var sumRange = regexp.MustCompile(`coalesce\(sum\(.* rowid \\u003e= (-?\d+) AND rowid \\u003c= (-?\d+)`)
+
+func (s *slowD1) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(req.URL.Path, "/query") {
+		return s.next.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	if m := sumRange.FindSubmatch(body); m != nil {
+		from, _ := strconv.Atoi(string(m[1]))
+		to, _ := strconv.Atoi(string(m[2]))
+		if to-from >= s.most {
+			return &http.Response{StatusCode: 500, Header: http.Header{"Content-Type": {"application/json"}}, Request: req,
+				Body: io.NopCloser(strings.NewReader(`{"success":false,"errors":[{"code":7500,"message":"D1 DB exceeded its CPU time limit and was reset."}],"messages":[],"result":null}`))}, nil
+		}
+		s.sums++
+	}
+	return s.next.RoundTrip(req)
+}
+
+// A table that D1 cannot sum up at once is summed up in smaller pages, and one that it cannot sum up at all is an error.
+func TestSumsThatTakeTooLong(t *testing.T) {
+	path := file(t, "CREATE TABLE a(x); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000) INSERT INTO a SELECT n FROM c")
+	for most, wantSums := range map[int]bool{300: true, 10: false} {
+		s := newStage(t)
+		slow := &slowD1{next: s.cf.Transport, most: most}
+		s.cf.Transport = slow
+		out, err := s.bootstrap(dump(t, path))
+		switch {
+		case wantSums && (err != nil || out.Tables[0].LiveRows != 2000 || slow.sums < 7):
+			t.Errorf("%d rows at a time: %+v, %v, %d sums", most, out, err, slow.sums)
+		case !wantSums && (err == nil || !strings.Contains(err.Error(), "CPU time limit")):
+			t.Errorf("%d rows at a time: %+v, %v", most, out, err)
 		}
 	}
 }

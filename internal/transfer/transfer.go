@@ -94,7 +94,7 @@ func (e *MismatchError) Error() string {
 
 // Hint says why that can be.
 func (e *MismatchError) Hint() string {
-	return "something wrote to the shop's database meanwhile; run the same command again at a quiet time"
+	return "something wrote to the shop's database, or to the file, meanwhile; run the same command again at a quiet time"
 }
 
 // Dumped is a database as files.
