@@ -420,3 +420,93 @@ func BenchmarkRehearseHelm(b *testing.B) {
 		}
 	}
 }
+
+// What the live rows say decides how loud a finding is.
+func TestAnswers(t *testing.T) {
+	schema := objectsOf(t, shop)
+	for _, tt := range []struct {
+		name, sql string
+		answer    int64
+		want      string // level, rule, message; "" for none
+	}{
+		{"rows would go", "DELETE FROM bikes;", 1234567, "error migration-destructive deletes rows of bikes: 1,234,567 rows would go"},
+		{"a row would go", "DELETE FROM bikes;", 1, "error migration-destructive deletes rows of bikes: 1 row would go"},
+		{"nobody can say what would go", "DELETE FROM bikes;", Unknown, "error migration-destructive deletes rows of bikes, and what is in it would go"},
+		{"nothing in the way", "CREATE UNIQUE INDEX u ON customers (email);", 0, ""},
+		{"rows in the way", "CREATE UNIQUE INDEX u ON customers (email);", 2, "error migration-data-dependent wants email of customers to be unique: 2 rows in the way"},
+		{"nobody can say what is in the way", "CREATE UNIQUE INDEX u ON customers (email);", Unknown, "warning migration-data-dependent wants email of customers to be unique: whether rows stand in the way is not known"},
+		{"few rows written again", rebuildOrder, manyRows, "notice migration-rewrite rebuilds table order: writes 200,000 rows again"},
+		{"many rows written again", rebuildOrder, manyRows + 1, "warning migration-rewrite rebuilds table order: writes 200,001 rows again"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Rehearse(t.Context(), Case{Schema: schema, Pending: []Migration{{Name: "m.sql", SQL: tt.sql}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Questions()) != 1 {
+				t.Fatalf("questions %q, want one", r.Questions())
+			}
+			var got []string
+			for _, f := range r.Findings([]int64{tt.answer}, false) {
+				got = append(got, fmt.Sprintf("%s %s %s", f.Level, f.Rule, f.Message))
+			}
+			if strings.Join(got, "\n") != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), tt.want)
+			}
+		})
+	}
+}
+
+const rebuildOrder = `CREATE TABLE n (id INTEGER PRIMARY KEY AUTOINCREMENT, "group" TEXT, total INTEGER NOT NULL DEFAULT 0);
+INSERT INTO n SELECT * FROM "order";
+DROP TABLE "order";
+ALTER TABLE n RENAME TO "order";`
+
+// A question is made of parts of the files, and those may name what only an earlier file makes: the live database is not
+// asked what it would not understand, nor what it would take for a string.
+func TestQuestionsTheLiveDatabaseUnderstands(t *testing.T) {
+	for _, tt := range []struct{ where, question string }{
+		{"color = 'x'", "SELECT count(*) FROM \"bikes\" WHERE color = 'x'\n"},
+		{"sold = 1", "SELECT -1"},
+		{`"sold" = 'sold'`, "SELECT -1"},
+	} {
+		r, err := Rehearse(t.Context(), Case{Schema: objectsOf(t, shop), Running: true, Pending: []Migration{
+			{Name: "1.sql", SQL: "ALTER TABLE bikes ADD COLUMN sold TEXT;"},
+			{Name: "2.sql", SQL: "DELETE FROM bikes WHERE " + tt.where + ";"},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Questions(); len(got) != 1 || got[0] != tt.question {
+			t.Errorf("%s: asks %q, want %q", tt.where, got, tt.question)
+		}
+	}
+}
+
+// References that were broken before are not the file's doing.
+func TestBrokenBefore(t *testing.T) {
+	schema := objectsOf(t, "CREATE TABLE a (x REFERENCES nobody (id)); CREATE TABLE b (y);")
+	r, err := Rehearse(t.Context(), Case{Schema: schema, Running: true, Pending: []Migration{{Name: "m.sql", SQL: "CREATE TABLE c (z REFERENCES nowhere (id));"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := describeRehearsal(r, nil); strings.Count(got, "migration-foreign-key") != 1 || !strings.Contains(got, "z of c refers to nowhere") {
+		t.Errorf("got\n%s\nwant one reference, of c", got)
+	}
+}
+
+// What stands behind a file that fails builds on it, and is named as not looked at.
+func TestLintBehindAFailure(t *testing.T) {
+	files := []Migration{{Name: "1.sql", Path: "m/1.sql", SQL: "CREATE TABLE a (x);"}, {Name: "2.sql", Path: "m/2.sql", SQL: "DROP TABLE nope;"}, {Name: "3.sql", Path: "m/3.sql", SQL: "CREATE TABLE c (tenant_id);"}}
+	findings, err := Lint(t.Context(), files, "", []string{"tenant_id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range findings {
+		got = append(got, f.Level+" "+f.Rule+" "+f.File)
+	}
+	if want := []string{"error migration-failed m/2.sql", "notice migration-unread m/3.sql"}; !slices.Equal(got, want) {
+		t.Errorf("findings %q, want %q", got, want)
+	}
+}
