@@ -175,6 +175,30 @@ func TestLiveRowsAreAsked(t *testing.T) {
 	}
 }
 
+// One question that D1 does not understand does not keep the others from being answered.
+func TestQuestionRefused(t *testing.T) {
+	s := migrated(t)
+	s.write("migrations/017_phone.sql", "CREATE UNIQUE INDEX customers_phone ON customers (phone);\n")
+	s.write("migrations/018_notes.sql", "CREATE UNIQUE INDEX customers_notes ON customers (notes);\n")
+	s.query("INSERT INTO customers (name, phone, notes) VALUES ('A', '1', 'a'), ('B', '1', 'a'), ('C', '1', 'a')")
+	// The schema is read first; the question of both and the first alone are refused.
+	if _, err := s.Fault(sim.Rule{Path: `/query$`, Skip: 1, Count: 2, Status: 400, Code: 7500, Message: "no such function: x"}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, _, plan, err := s.plan(context.Background())
+	s.must(err)
+	var got []string
+	for _, f := range plan.Findings {
+		if f.Rule == "migration-data-dependent" {
+			got = append(got, f.Level+" "+f.Message)
+		}
+	}
+	want := []string{"warning wants phone of customers to be unique: whether rows stand in the way is not known", "error wants notes of customers to be unique: 3 rows in the way"}
+	if !slices.Equal(got, want) {
+		t.Errorf("findings %q, want %q", got, want)
+	}
+}
+
 func TestMixedMigrationIsRefused(t *testing.T) {
 	s := migrated(t)
 	s.write("migrations/017_mixed.sql", "ALTER TABLE customers ADD COLUMN remarks TEXT;\nUPDATE customers SET remarks = notes;\nALTER TABLE customers DROP COLUMN notes;\n")
