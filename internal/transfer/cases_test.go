@@ -51,7 +51,7 @@ func query(t *testing.T, db *d1.DB, sql string, params ...any) [][]any {
 	t.Helper()
 	results, err := db.Query(t.Context(), sql, params...)
 	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		t.Fatalf("%.2000s: %v", sql, err)
 	}
 	return results[len(results)-1].Rows
 }

@@ -79,7 +79,7 @@ func file(t *testing.T, sql string) string {
 	defer db.Close()
 	// References are checked at the end: the file is one transaction.
 	if _, err := db.Query(t.Context(), "PRAGMA defer_foreign_keys=on;"+sql); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%.5000s", err, sql)
 	}
 	return path
 }
