@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -127,11 +126,10 @@ func versionSessions() []session {
 // later lets an hour pass, so that what comes next is newer than what was.
 func (c *court) later() { c.clock.advance(time.Hour) }
 
-// tail follows a Worker's log until the first item, as somebody would who then presses Ctrl-C.
+// tail follows a Worker's log until the first item, and interrupts it.
 func (c *court) tail(args []string) string {
 	c.t.Helper()
 	cmd := c.tool.command(c.t, c.dir, c.home, c.w.URL, nil, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the whole group
 	shown, in, err := os.Pipe()
 	if err != nil {
 		c.t.Fatal(err)
@@ -161,9 +159,9 @@ func (c *court) tail(args []string) string {
 			c.w.Invoke(recAccount, "helm-swicked-swicked", "v", "exception", time.Now(), 0)
 		}
 	}
-	// wrangler shows items before it is ready to be interrupted: a person takes longer than that too.
-	time.Sleep(time.Second)
-	if killed := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); killed != nil && err == nil {
+	// Only the launcher is interrupted, which tells the process that works. Were both of them, as by Ctrl-C, the second signal
+	// might come when wrangler has put its handler away, and end it with 130.
+	if killed := cmd.Process.Signal(os.Interrupt); killed != nil && err == nil {
 		err = killed
 	}
 	if ended := cmd.Wait(); ended != nil && err == nil {
