@@ -34,7 +34,12 @@ func Lint(ctx context.Context, files []Migration, after string, denyColumns []st
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, r.Findings(nil, false)...)
+			for _, f := range r.Findings(nil, false) {
+				// What an earlier file made was told of that file; only what --after skips has nobody else to tell it.
+				if f.File != "" || i == first {
+					out = append(out, f)
+				}
+			}
 			if len(r.Files) == 0 {
 				if rest := len(files) - i - 1; rest > 0 {
 					out = append(out, Finding{Rule: "migration-unread", Level: levelNotice, File: files[i+1].Path,

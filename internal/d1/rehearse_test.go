@@ -510,3 +510,23 @@ func TestLintBehindAFailure(t *testing.T) {
 		t.Errorf("findings %q, want %q", got, want)
 	}
 }
+
+// A column that may not be is told once, of the file that makes it, and of no file when it was there before.
+func TestDeniedColumnOnce(t *testing.T) {
+	files := []Migration{{Name: "1.sql", Path: "1.sql", SQL: "CREATE TABLE a (x, tenant_id);"}, {Name: "2.sql", Path: "2.sql", SQL: "ALTER TABLE a ADD COLUMN y;"}, {Name: "3.sql", Path: "3.sql", SQL: "CREATE INDEX i ON a (y);"}}
+	for after, want := range map[string][]string{"": {"1.sql"}, "1.sql": {""}} {
+		findings, err := Lint(t.Context(), files, after, []string{"tenant_id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range findings {
+			if f.Rule == "denied-column" {
+				got = append(got, f.File)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("after %q: told of %q, want %q", after, got, want)
+		}
+	}
+}

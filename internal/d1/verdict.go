@@ -282,9 +282,9 @@ func (r *rehearser) deniedColumns(before, after *Schema) {
 			if !slices.ContainsFunc(r.DenyColumns, func(d string) bool { return strings.EqualFold(d, c.name) }) {
 				continue
 			}
-			at, ok := r.made[lower(t.name)]
-			if _, was := before.items[lower("column "+t.name+"."+c.name)]; was && !ok {
-				at = site{}
+			at := r.made[lower(t.name)]
+			if _, was := before.items[lower("column "+t.name+"."+c.name)]; was {
+				at = site{} // whatever else a file does to the table
 			}
 			f := at.finding("denied-column", levelError, fmt.Sprintf("table %s has a column %s", t.name, c.name))
 			f.Expected = "no column that tells shops apart: a database is one shop (migrations.deny_columns in fleet.yml)"
