@@ -118,8 +118,8 @@ func (q SumQuery) SQL(from, to int64) string {
 	if q.Key != "" {
 		where = fmt.Sprintf(" WHERE %s >= %d AND %s <= %d", q.Key, from, q.Key, to)
 	}
-	return fmt.Sprintf("SELECT count(*) AS n, coalesce(sum(%s %% 2147483629), 0) AS s FROM (SELECT %s FROM %s%s)",
-		sum, strings.Join(names, ", "), quoteName(q.Table), where)
+	return fmt.Sprintf("SELECT count(*) AS n, coalesce(sum(%s %% 2147483629), 0) %% %d AS s FROM (SELECT %s FROM %s%s)",
+		sum, sumModulus, strings.Join(names, ", "), quoteName(q.Table), where)
 }
 
 // Range is the query for the smallest and the largest key, as lo and hi; both are null in an empty table.

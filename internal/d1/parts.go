@@ -288,7 +288,7 @@ func (w *partWriter) schema(groups [][]*tableInfo) error {
 			if named(t.name, w.Shared) {
 				sql = onlyIfMissing(sql)
 			}
-			w.line(sql)
+			w.object(sql)
 		}
 	}
 	// A reference to columns that only an index makes unique is an error until the index is there.
@@ -304,7 +304,7 @@ func (w *partWriter) schema(groups [][]*tableInfo) error {
 	}
 	err := w.db.each("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL AND type = 'index' ORDER BY rowid", func(r []any) error {
 		if w.made[r[0].(string)] {
-			w.line(r[1].(string))
+			w.object(r[1].(string))
 		}
 		return nil
 	})
@@ -346,6 +346,19 @@ func (w *partWriter) line(sql string) {
 	w.buf.WriteString(sql)
 	w.buf.WriteString(";\n")
 	w.written += int64(len(sql)) + 2
+}
+
+// object writes a statement of the catalogue, which may end in a comment: that must not swallow the semicolon.
+func (w *partWriter) object(sql string) {
+	var last string
+	for rest := sql; rest != ""; {
+		_, n := nextToken(rest)
+		last, rest = rest[:n], rest[n:]
+	}
+	if strings.HasPrefix(last, "--") && !strings.HasSuffix(last, "\n") {
+		sql += "\n"
+	}
+	w.line(sql)
 }
 
 // end notes the part in the progress table and closes it.
@@ -641,7 +654,7 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 		if t.module == "" {
 			continue
 		}
-		w.line(t.sql)
+		w.object(t.sql)
 		if err := w.virtual(t); err != nil {
 			return err
 		}
@@ -664,7 +677,7 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 func (w *partWriter) objects(kind string) error {
 	return w.db.each("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL AND type = "+quoteText(kind)+" ORDER BY rowid", func(r []any) error {
 		if name := r[0].(string); !internalName(name) && !w.made[name] {
-			w.line(r[1].(string))
+			w.object(r[1].(string))
 		}
 		return nil
 	})

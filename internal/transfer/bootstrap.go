@@ -51,7 +51,8 @@ type Bootstrapped struct {
 
 // target is what the database holds before a bootstrap.
 type target struct {
-	tables   []string          // without empty tables of the ledger
+	tables   []string // without empty tables of the ledger
+	views    []string
 	applied  int64             // rows of the ledger
 	progress map[string]string // part → sum; nil when no bootstrap was begun
 }
@@ -189,8 +190,8 @@ func (b *Bootstrap) importParts(ctx context.Context, dump *Dumped, have target, 
 // look reads what the database holds.
 func (b *Bootstrap) look(ctx context.Context) (target, error) {
 	var t target
-	rows, err := b.CF.D1Read(ctx, b.Database.ID, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*' ORDER BY name")
-	var list []struct{ Name string }
+	rows, err := b.CF.D1Read(ctx, b.Database.ID, "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*' ORDER BY name")
+	var list []struct{ Name, Type string }
 	if err == nil {
 		err = rows.Decode(&list)
 	}
@@ -200,6 +201,10 @@ func (b *Bootstrap) look(ctx context.Context) (target, error) {
 	for _, r := range list {
 		if r.Name == d1.ProgressTable {
 			t.progress = map[string]string{}
+			continue
+		}
+		if r.Type == "view" {
+			t.views = append(t.views, r.Name)
 			continue
 		}
 		t.tables = append(t.tables, r.Name)
@@ -256,7 +261,7 @@ func (b *Bootstrap) admit(ctx context.Context, dump *Dumped, have target, out *B
 		}
 		return false, nil // our own work, cut off
 	}
-	if len(have.tables) == 0 {
+	if len(have.tables)+len(have.views) == 0 {
 		return false, nil
 	}
 	var both []string
@@ -287,7 +292,7 @@ func (b *Bootstrap) admit(ctx context.Context, dump *Dumped, have target, out *B
 		return false, refuse("target-not-empty", fmt.Sprintf("%s holds the rows of the file already, but not the same schema and ledger: %s", name, someOf(differences)),
 			"apply what is missing, or empty the database and run the bootstrap again")
 	case !b.IntoExisting:
-		return false, refuse("target-not-empty", fmt.Sprintf("%s is not empty: it holds %s", name, someOf(have.tables)),
+		return false, refuse("target-not-empty", fmt.Sprintf("%s is not empty: it holds %s", name, someOf(slices.Concat(have.tables, have.views))),
 			"a bootstrap is for a fresh database; --into-existing adds the file's tables beside those that are there")
 	case len(both) > 0:
 		return false, refuse("target-has-table", fmt.Sprintf("%s has %s already", name, someOf(both)),

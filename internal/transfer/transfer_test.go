@@ -271,6 +271,9 @@ func TestBootstrapRefuses(t *testing.T) {
 	if err := run(false, "CREATE TABLE other(a)"); err == nil || !strings.Contains(err.Error(), "is not empty: it holds other") {
 		t.Errorf("a table more: %v", err)
 	}
+	if err := run(false, "CREATE VIEW sales AS SELECT 1 AS a"); err == nil || !strings.Contains(err.Error(), "is not empty: it holds sales") {
+		t.Errorf("a view: %v", err)
+	}
 	if err := run(true, "CREATE TABLE other(a)"); err != nil {
 		t.Errorf("a table more, with leave: %v", err)
 	}
