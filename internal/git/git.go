@@ -208,14 +208,14 @@ func (r *Repository) command(ctx context.Context, args []string) *exec.Cmd {
 	return cmd
 }
 
-// run is git with these arguments; it returns what git prints. The error is an *Error.
+// run is git with these arguments; it returns what git prints, also when it fails. The error is an *Error.
 func (r *Repository) run(ctx context.Context, stdin io.Reader, args ...string) ([]byte, error) {
 	cmd := r.command(ctx, args)
 	var stdout bytes.Buffer
 	var stderr tail
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, failure(ctx, args, err, &stderr)
+		return stdout.Bytes(), failure(ctx, args, err, &stderr)
 	}
 	return stdout.Bytes(), nil
 }
