@@ -191,9 +191,9 @@ func (c *checker) token(at mark, name string) {
 			"if it is the token itself: revoke it, and put the new one into the variable"})
 		return
 	}
-	for _, prefix := range []string{"GITHUB_", "ACTIONS_", "RUNNER_"} {
+	for _, prefix := range []string{"GITHUB_", "GH_", "ACTIONS_", "RUNNER_", "INPUT_", "SHOPFLEET_"} {
 		if strings.HasPrefix(name, prefix) {
-			c.report(at, problem{ruleToken, name + " is GitHub's own variable", expected,
+			c.report(at, problem{ruleToken, name + " is no variable for a token of Cloudflare's", expected,
 				"its value would be sent to Cloudflare"})
 		}
 	}

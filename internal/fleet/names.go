@@ -61,6 +61,10 @@ type Shop struct {
 	PublicSite string   // domain of its public web site, which no hostname of the shop may share; "" when not known
 }
 
+// Environment is the shop's environment on GitHub: where its deployments are listed and its secrets are kept. It has no
+// slash, since a name with one would have to be escaped in every path (contracts/github/wire.md §1.5).
+func (s Shop) Environment() string { return "shop-" + s.Slug }
+
 // Shop names everything that belongs to a shop. The shop need not be listed in the file, nor exist. The error, if any,
 // is Findings: a bad slug, or one that is too long for this fleet's naming rules; they carry no place, or that of the
 // rule that makes the name too long.
