@@ -179,10 +179,8 @@ func TestMaskedErrorsKeepTheirKind(t *testing.T) {
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	for _, body := range []string{"", `{"success":true,"result":[]}`} {
-		w := newWorld(t, nil)
 		target := newWorld(t, func(http.ResponseWriter, *http.Request) {})
-		elsewhere := target.BaseURL
-		w = newWorld(t, script(answer{307, body, map[string]string{"Location": elsewhere}}))
+		w := newWorld(t, script(answer{307, body, map[string]string{"Location": target.BaseURL}}))
 		err := read(w.Client)
 		if (err == nil) != (body != "") || len(target.requests()) != 0 || len(w.requests()) != 1 {
 			t.Errorf("%q: %v, %d requests elsewhere", body, err, len(target.requests()))

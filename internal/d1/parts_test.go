@@ -384,10 +384,6 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var columns []string
-	for i := range 101 {
-		columns = append(columns, fmt.Sprintf("c%d", i))
-	}
 	if err := file.exclusive(t.Context(), func() error {
 		return file.own("PRAGMA journal_mode=WAL; CREATE TABLE fine(a); CREATE VIRTUAL TABLE none USING fts5(a, content='');" +
 			"CREATE TABLE big(b BLOB); INSERT INTO big VALUES (zeroblob(2000001)), (zeroblob(2000000));")

@@ -172,7 +172,7 @@ func (e *realEngine) run(t *testing.T, db string, queries ...Query) ([]realResul
 	}
 	body := make([]query, len(queries))
 	for i, q := range queries {
-		body[i] = query{q.SQL, q.Params}
+		body[i] = query(q)
 	}
 	var reply struct{ Results []realResult }
 	refused := e.post(t, "/"+db+"/run", body, &reply)
