@@ -29,7 +29,8 @@ const buildGrace = 5 * time.Second
 //
 // The environment is made for it, because builds of one commit should agree and because a build is somebody's
 // code: it gets what buildEnviron lets pass, WRANGLER_COMMAND=deploy as from wrangler, NODE_ENV when it is set
-// in o, and an empty home directory that is removed afterwards. Standard input is empty.
+// in o, and an empty home directory that is removed afterwards. Standard input is empty. On Linux it cannot look
+// into this process for more, which stays undumpable from then on, unless it runs with CAP_SYS_PTRACE.
 func (c *Config) runBuildCommand(ctx context.Context, o BundleOptions) (err error) {
 	command := strings.TrimSpace(c.Build.Command)
 	if command == "" {
@@ -68,6 +69,9 @@ func (c *Config) runBuildCommand(ctx context.Context, o BundleOptions) (err erro
 	}
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.WaitDelay = buildGrace
+	if err := hideProcess(); err != nil {
+		return fmt.Errorf("running build.command: %w", err)
+	}
 	runErr := runInGroup(cmd)
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return fmt.Errorf("running build.command: %w", ctxErr)

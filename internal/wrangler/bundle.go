@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -100,8 +102,9 @@ func (b *Bundle) Digest() string { return b.digest }
 //
 // What is bundled comes from below BundleOptions.Root: a file that is reached by ../, by an absolute path or
 // through a link and lies elsewhere is refused. wrangler would take it, and with it whatever the machine that
-// deploys has to hide. esbuild also looks for node_modules, package.json and tsconfig.json above the project;
-// give a project that is checked out for a build no such company.
+// deploys has to hide. So is a tsconfig.json that lies elsewhere, above the project too, or extends a file that
+// does. esbuild also looks for node_modules and package.json above the project; they steer the build and are
+// not quoted, but give a project that is checked out for a build no such company.
 //
 // Mistakes in the user's files come back as Findings: syntax errors, imports that nothing resolves, a missing
 // entry point, Durable Object and Workflow classes that are not exported, a build.command that fails. Their
@@ -224,6 +227,9 @@ func (b *bundler) run() (*Bundle, error) {
 	b.add(findings...)
 	b.add(b.config.checkCompatibilityFlags()...)
 	if !b.checkEntry() || len(b.findings.errors()) > 0 {
+		return nil, nil
+	}
+	if !b.checkTSConfigs() {
 		return nil, nil
 	}
 	b.node = nodeModeOf(b.config.CompatibilityDate, b.config.CompatibilityFlags)
@@ -415,13 +421,69 @@ const outsideHint = "everything that is deployed comes from the commit: move the
 
 // isOutside says whether file really lies elsewhere than where inputs may come from. A file that does not
 // exist lies nowhere.
-func (b *bundler) isOutside(file string) bool {
+func (b *bundler) isOutside(file string) bool { return b.placeOf(file) == elsewhere }
+
+type place int
+
+const (
+	nowhere place = iota
+	inside
+	elsewhere
+)
+
+// placeOf is where esbuild finds a file: behind symbolic links, Yarn's virtual directories, and in zip archives.
+func (b *bundler) placeOf(file string) place {
+	file = withoutVirtual(file)
 	real, err := filepath.EvalSymlinks(file)
 	if err != nil {
-		return false
+		if _, err := os.Stat(file); err == nil {
+			return elsewhere // a link of /proc, which has a target without a path
+		}
+		archive := archiveOf(file)
+		if archive == "" {
+			return nowhere
+		}
+		return b.placeOf(archive)
 	}
-	rel, err := filepath.Rel(b.limit, real)
-	return err != nil || !filepath.IsLocal(rel)
+	if rel, err := filepath.Rel(b.limit, real); err != nil || !filepath.IsLocal(rel) {
+		return elsewhere
+	}
+	return inside
+}
+
+// archiveOf is the file above a path that is not there: for esbuild a zip archive is a directory.
+func archiveOf(file string) string {
+	for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil {
+			if info.IsDir() {
+				return ""
+			}
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
+}
+
+// virtualDir is what esbuild, after Yarn, takes for as many ".." as the number says, whether or not it exists.
+var virtualDir = regexp.MustCompile(`[/\\](?:__virtual__|\$\$virtual)[/\\][^/\\]*[/\\]([+-]?[0-9]+)(?:[/\\]|$)`)
+
+// withoutVirtual is the path that esbuild reads instead of file. It looks at the first such directory only.
+func withoutVirtual(file string) string {
+	m := virtualDir.FindStringSubmatchIndex(file)
+	if m == nil {
+		return file
+	}
+	n, err := strconv.ParseInt(file[m[2]:m[3]], 10, 64)
+	if err != nil {
+		return file
+	}
+	dir := file[:m[0]+1]
+	for ; n > 0 && dir != filepath.Dir(dir); n-- {
+		dir = filepath.Dir(filepath.Clean(dir))
+	}
+	return filepath.Join(dir, file[m[3]:])
 }
 
 // show is a file's path as the user knows it.

@@ -146,6 +146,7 @@ func (b *bundler) build() (out *Bundle, exports []string, err error) {
 	out.Main.Content = files[entry.path]
 	// wrangler takes the first map there is, also when a style sheet has one.
 	if i := slices.IndexFunc(meta.Outputs, func(o metaOutput) bool { return strings.Contains(o.path, ".map") }); i >= 0 {
+		b.checkSources(files[meta.Outputs[i].path])
 		content, err := b.bundledSourceMap(out.Main.Name, files[meta.Outputs[i].path])
 		if err != nil {
 			return nil, nil, err
@@ -234,6 +235,11 @@ func (b *bundler) inputsPlugin() api.Plugin {
 			}
 			b.note(args.Path)
 			if !ok {
+				if at := b.sourceMapOutside(args.Path); at != "" {
+					return api.OnLoadResult{Errors: []api.Message{{
+						Text: fmt.Sprintf("the source map of %s, %s, is outside the project", b.show(args.Path), b.show(at)), Detail: pluginDetail{"outside-project", outsideHint},
+					}}}, nil
+				}
 				return api.OnLoadResult{}, nil
 			}
 			text := string(content)

@@ -3,6 +3,7 @@ package wrangler
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ import (
 //	node-import            a module of Node.js, without nodejs_compat
 //	node-runtime-missing   unenv is needed and not installed
 //	node-runtime-version   unenv is installed in another version
-//	outside-project        code or a module from elsewhere on the machine
+//	outside-project        code, a module or a tsconfig from elsewhere on the machine
 //	service-worker-format  something that only a module can have
 //	source-map             a source map that was asked for and cannot be read
 //	unresolved-import      an import of nothing
@@ -51,6 +52,9 @@ var (
 )
 
 func (b *bundler) messageFinding(m api.Message, level string) Finding {
+	if m.Detail == nil && (b.quotesElsewhere(m.Location) || slices.ContainsFunc(m.Notes, func(n api.Note) bool { return b.quotesElsewhere(n.Location) })) {
+		return b.unquoted(m, level)
+	}
 	f := Finding{Rule: "code", Level: level, Message: m.Text}
 	var hints []string
 	if detail, ok := m.Detail.(pluginDetail); ok {
@@ -82,6 +86,50 @@ func (b *bundler) messageFinding(m api.Message, level string) Finding {
 		f = b.placeOption(f)
 	}
 	f.Hint = strings.Join(slices.DeleteFunc(hints, func(h string) bool { return h == "" }), "\n")
+	return f
+}
+
+// quotesElsewhere says whether a message that is about loc may quote a file that is not known to be inside: esbuild
+// reads more than it asks inputsPlugin for. Modules that are no files came through a plugin, or from an import's text.
+func (b *bundler) quotesElsewhere(loc *api.Location) bool {
+	if loc == nil || loc.Namespace != "" && loc.Namespace != "file" {
+		return false
+	}
+	file := filepath.FromSlash(loc.File)
+	// What esbuild appends to the path of a file that is imported in some way.
+	withoutSuffix, _, _ := strings.Cut(file, " with {")
+	withoutQuery := withoutSuffix
+	if i := strings.IndexAny(withoutSuffix, "?#"); i >= 0 {
+		withoutQuery = withoutSuffix[:i]
+	}
+	for _, name := range []string{file, withoutSuffix, withoutQuery} {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(b.root, name)
+		}
+		switch {
+		case b.isReplaced(name):
+			return false
+		case b.placeOf(name) == inside:
+			return false
+		case b.placeOf(name) == elsewhere:
+			return true
+		}
+	}
+	return true
+}
+
+// unquoted is a message in words of our own. Where it is about a file inside, that place stays.
+func (b *bundler) unquoted(m api.Message, level string) Finding {
+	f := Finding{
+		Rule: "outside-project", Level: level, Hint: outsideHint,
+		Message: "esbuild has something to say about a file outside the project, which is not repeated here",
+	}
+	if loc := m.Location; loc != nil {
+		f.File, f.Line, f.Column = loc.File, loc.Line, loc.Column+1
+		if !b.quotesElsewhere(loc) {
+			f.Source = loc.LineText
+		}
+	}
 	return f
 }
 

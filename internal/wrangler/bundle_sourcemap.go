@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -20,6 +23,62 @@ func (b *bundler) bundledSourceMap(module string, content []byte) ([]byte, error
 	return rewriteSourceMap(content, module, noRoot, func(source string) string {
 		return relative(b.root, filepath.Join(dir, filepath.FromSlash(source)))
 	})
+}
+
+// mapComment is wider than what esbuild takes for the comment that names a source map.
+var mapComment = regexp.MustCompile(`[#@] sourceMappingURL=(\S+)`)
+
+// sourceMapOutside is the source map outside the project that esbuild would read for a file; "" when there is none. It
+// asks no plugin for it.
+func (b *bundler) sourceMapOutside(file string) string {
+	if maps := b.config.UploadSourceMaps; b.config.NoBundle || maps != nil && !*maps {
+		return ""
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "" // esbuild says so
+	}
+	base := &url.URL{Scheme: "file", Path: filepath.ToSlash(file)}
+	for _, match := range mapComment.FindAllSubmatch(content, -1) {
+		target, err := url.Parse(strings.TrimSuffix(string(match[1]), "*/"))
+		if err != nil || target.Scheme != "" && target.Scheme != "file" {
+			continue
+		}
+		if at := filepath.FromSlash(base.ResolveReference(target).Path); b.isOutside(at) {
+			return at
+		}
+	}
+	return ""
+}
+
+// checkSources refuses a map with a source that is a file outside: where a source map has no content for its
+// sources, esbuild reads them from wherever they are.
+func (b *bundler) checkSources(content []byte) {
+	var m struct{ Sources []string }
+	if json.Unmarshal(content, &m) != nil {
+		return // rewriteSourceMap says so
+	}
+	dir := filepath.Join(b.root, filepath.FromSlash(outdir))
+	for _, source := range m.Sources {
+		names := []string{source}
+		if u, err := url.Parse(source); err == nil {
+			names = append(names, u.Path) // unescaped, without file://
+		}
+		for _, name := range names {
+			file := filepath.FromSlash(name)
+			if !filepath.IsAbs(file) {
+				file = filepath.Join(dir, file)
+			}
+			if !b.isReplaced(file) && b.isOutside(file) && !isDir(file) {
+				b.add(Finding{
+					Rule: "outside-project", Level: LevelError,
+					Message: fmt.Sprintf("a source map in the code names %s as a source, which is outside the project", b.show(file)),
+					Hint:    outsideHint + ", or set upload_source_maps to false",
+				})
+				break
+			}
+		}
+	}
 }
 
 // scanSourceMaps finds the maps that the modules of an unbundled Worker point to. A map that cannot be used is

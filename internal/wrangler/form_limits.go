@@ -3,7 +3,6 @@ package wrangler
 import (
 	"compress/gzip"
 	"fmt"
-	"io"
 	"unicode/utf8"
 )
 
@@ -78,7 +77,7 @@ func (f *formBuilder) checkCodeSize() {
 	}
 	var compressed byteCount
 	z := gzip.NewWriter(&compressed)
-	io.WriteString(z, string(f.bundle.Main.Content))
+	z.Write(f.bundle.Main.Content)
 	for _, m := range f.bundle.Modules {
 		z.Write(m.Content)
 	}
