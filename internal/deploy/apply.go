@@ -26,6 +26,8 @@ type Outcome struct {
 	// VersionID takes the traffic now; PreviousVersionID did before.
 	VersionID         string `json:"version_id,omitempty"`
 	PreviousVersionID string `json:"previous_version_id,omitempty"`
+	// Uploaded is the version that was made. Where it is not VersionID it takes no traffic.
+	Uploaded string `json:"uploaded_version_id,omitempty"`
 	// Bookmark is the database's point in time before Migrations were applied.
 	Bookmark   string   `json:"bookmark,omitempty"`
 	Migrations []string `json:"migrations,omitempty"`
@@ -42,6 +44,8 @@ type Outcome struct {
 	Restored string `json:"restored,omitempty"`
 	// NotUndone says what a restore left as the failed release made it.
 	NotUndone []string `json:"not_undone,omitempty"`
+	// Recorded is a version that was live without the journal knowing how it stands, and is written down now.
+	Recorded string `json:"recorded,omitempty"`
 	// Adopted counts calls whose answer was lost and whose effect was then found.
 	Adopted  int           `json:"adopted,omitempty"`
 	Digest   string        `json:"plan_digest"`
@@ -80,9 +84,16 @@ func (e *GateError) Hint() string {
 }
 
 // StaleError says that the world moved between the plan and its application.
-type StaleError struct{ Shop string }
+type StaleError struct {
+	Shop string
+	// Live is the version that somebody else released while this plan was on its way; "" when nothing was written yet.
+	Live string
+}
 
 func (e *StaleError) Error() string {
+	if e.Live != "" {
+		return "version " + e.Live + " was released for " + e.Shop + " while this deploy was on its way; it stays"
+	}
 	return "the account changed since the plan for " + e.Shop + " was made; nothing was written"
 }
 
@@ -117,9 +128,13 @@ func (e *Engine) Apply(ctx context.Context, want *Desired, have *State, plan *Pl
 		if !Diff(want, now).sameWork(plan) {
 			return out, &StaleError{Shop: plan.Shop}
 		}
+		have = now
 	}
-	a := &applying{e: e, cf: e.CF, want: want, have: have, plan: plan, out: out, tell: tell}
-	err := a.run(ctx)
+	if have.JournalError != nil {
+		return out, have.JournalError
+	}
+	a := &applying{e: e, cf: e.CF, want: want, have: have, plan: plan, out: out, tell: tell, looked: have.At}
+	err := a.finish(ctx, a.run(ctx))
 	out.Duration = e.now().Sub(started)
 	out.Calls, out.Writes = a.counts()
 	out.Changed = out.Writes > 0
@@ -135,6 +150,10 @@ type applying struct {
 	plan *Plan
 	out  *Outcome
 	tell func(Event)
+	// entry is the journal's id of this release; "" while it has none.
+	entry string
+	// looked is when the version that is to be replaced was last seen to be live.
+	looked time.Time
 
 	mu            sync.Mutex
 	calls, writes int
@@ -179,23 +198,36 @@ func (a *applying) run(ctx context.Context) error {
 	if err := a.upload(ctx); err != nil {
 		return err
 	}
-	if a.plan.Live != "" {
-		if err := a.migrate(ctx, ActionMigrate); err != nil {
+	// The entry comes before all that the running release may notice. Only the upload that releases tells its version's
+	// id, so there it comes after.
+	if !put {
+		if err := a.begin(ctx); err != nil {
 			return err
 		}
 	}
+	if a.plan.Live != "" {
+		err := together(func() error { return a.migrate(ctx, ActionMigrate) }, func() error { return a.unmoved(ctx) })
+		if err != nil {
+			return err
+		}
+	}
+	var unwritten error
 	if put {
 		if err := a.put(ctx); err != nil {
 			return err
 		}
-	} else if err := a.release(ctx); err != nil {
-		return err
+		// It has the traffic: what belongs to it, and above all its gate, does not wait for GitHub.
+		if unwritten = a.begin(ctx); unwritten != nil && ctx.Err() != nil {
+			return unwritten
+		}
 	}
-	if err := a.triggers(ctx); err != nil {
-		return err
+	for _, next := range []func(context.Context) error{a.release, a.triggers, a.gate} {
+		if err := next(ctx); err != nil {
+			return errors.Join(err, unwritten)
+		}
 	}
-	if err := a.gate(ctx); err != nil {
-		return err
+	if unwritten != nil {
+		return unwritten
 	}
 	return a.contract(ctx)
 }

@@ -21,7 +21,7 @@ func (a *applying) confirm(ctx context.Context) error {
 	if !a.out.Gate.Passed {
 		return &UnhealthyError{Result: a.out.Gate}
 	}
-	return nil
+	return a.confirmEntry(ctx)
 }
 
 // healthy asks the live release whether it is the plan's and well; the answer is in the outcome.
@@ -84,15 +84,18 @@ func (e *UnhealthyError) Hint() string {
 // gate checks the release and restores the known good version when it fails.
 func (a *applying) gate(ctx context.Context) error {
 	return a.step(ctx, ActionGate, "checking the release", func(s Step) error {
-		if a.gateBytes() == nil && a.plan.Has(ActionContract) {
+		if a.gateBytes() == nil {
 			// The release is the plan's already: what waited for it may follow if it is well.
 			if err := a.healthy(ctx, a.want.Gate); err != nil {
 				return err
 			}
-			if !a.out.Gate.Passed {
+			switch {
+			case a.out.Gate.Passed:
+				return nil
+			case a.plan.Has(ActionContract):
 				return &UnhealthyError{Result: a.out.Gate}
 			}
-			return nil
+			return a.restore(ctx)
 		}
 		res, err := a.e.gateOrDefault().Check(ctx, s.Target, a.want.Gate, a.want.BuildInfoURL, a.gateBytes())
 		a.out.Gate = res
@@ -116,7 +119,7 @@ func (a *applying) gateBytes() []byte {
 }
 
 // restore releases the version that was live before, once, and puts the crons
-// back. It goes on when the caller's context is cancelled: leaving a shop on a
+// back, unless another run has released meanwhile. It goes on when the caller's context is cancelled: leaving a shop on a
 // release that failed its gate is worse than finishing late.
 func (a *applying) restore(ctx context.Context) error {
 	failed := &GateError{Result: a.out.Gate}
@@ -125,6 +128,16 @@ func (a *applying) restore(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
+	// What was asked may have been another run's release. One that cannot be seen is no reason to stay on a bad one.
+	a.read()
+	if list, err := a.cf.Deployments(ctx, a.plan.Worker); err == nil {
+		var now Live
+		live(list, &now)
+		if ours := now.Version == a.out.VersionID || now.SecretsSince > 0 && now.Mark == a.plan.Mark; now.Version != "" && !ours {
+			a.out.VersionID = now.Version
+			return &StaleError{Shop: a.plan.Shop, Live: now.Version}
+		}
+	}
 	a.tell(Event{Action: ActionRelease, Text: "restoring " + a.plan.Live})
 	if err := a.deployVersion(ctx, a.plan.Worker, a.plan.Live, a.have.Live.Message); err != nil {
 		return errors.Join(failed, fmt.Errorf("restoring version %s: %w", a.plan.Live, err))

@@ -18,7 +18,8 @@
 //  1. bookmark of the database (the way back), static assets, workers.dev
 //  2. upload of the version; it takes no traffic
 //  3. migrations that expand the schema, each file atomic with its row in the ledger
-//  4. release: the version takes 100 % of the traffic
+//  4. the journal's entry is begun, then release: the version takes 100 % of
+//     the traffic
 //  5. script settings, crons, hostnames
 //  6. gate: the release is asked over its own hostname what it is
 //  7. migrations that contract the schema: what they take away the release
@@ -42,6 +43,12 @@
 // values, in its annotations, and the deployment that releases it repeats the
 // mark. Reading the deployments of a Worker therefore tells whether what is
 // live is what a commit says, and whether somebody else released since.
+//
+// Where there is a Journal each release is an entry of it: begun before the
+// version takes traffic, so that there is no release without one, and finished
+// with what the gate said. A known good release is one that passed its gate. A
+// live version without an entry was released where no journal was, or by
+// somebody else; it is written down as such before it is replaced.
 package deploy
 
 import (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -613,6 +614,22 @@ func TestDigest(t *testing.T) {
 	decoded.Steps[0].Target += "x"
 	if decoded.Digest() == first.Digest() {
 		t.Error("a changed step leaves the digest as it is")
+	}
+}
+
+// Where there is a reason against it build.command does not run, and the finding is on its line.
+func TestBuildCommandRefused(t *testing.T) {
+	s := newStage(t)
+	ran := filepath.Join(t.TempDir(), "ran")
+	s.replaceConfig(`"main": "src/index.ts"`, fmt.Sprintf(`"main": "src/index.ts", "build": { "command": "touch %s" }`, ran))
+	s.edit = func(src *deploy.Source) { src.NoBuildCommand = "this is a test" }
+	_, err := s.prepare(t.Context())
+	var findings deploy.Findings
+	if !errors.As(err, &findings) || findings[0].Rule != "build-command-refused" || findings[0].Line == 0 || !strings.Contains(findings[0].Message, "this is a test") {
+		t.Errorf("Prepare returned %v", err)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("build.command ran")
 	}
 }
 

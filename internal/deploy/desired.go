@@ -34,6 +34,8 @@ type Source struct {
 	Config     []byte
 	// Environ is where build.command's environment is picked from; credentials never pass.
 	Environ []string
+	// NoBuildCommand is why no build.command may run; "" lets it run.
+	NoBuildCommand string
 
 	// Secrets are values to upload with the version, by name.
 	Secrets map[string]wrangler.Secret
@@ -73,6 +75,7 @@ type Desired struct {
 	Redeploy         bool
 	OverwriteOutside bool
 	AllowDestructive bool
+	Tool             string // the version of shopfleet, for the journal
 }
 
 // Builder prepares shops. It builds a bundle once for all shops that share
@@ -89,7 +92,7 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.Build.Command != "" {
+	if config.Build.Command != "" && src.NoBuildCommand == "" {
 		// It writes where it wants, and the directory may be other shops' too.
 		private, err := os.MkdirTemp(filepath.Dir(src.Dir), "build-")
 		if err != nil {
@@ -106,12 +109,13 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	want := &Desired{
 		Shop: src.Shop, Commit: src.Commit, Main: src.Main, Config: config,
 		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate,
-		Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
+		Tool: src.Tool, Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
 		AllowDestructive: src.AllowDestructive, DenyColumns: src.Policy.Migrations.DenyColumns,
 	}
 	want.warn(config.Warnings)
 	want.RequiredSecrets = union(src.Policy.Secrets.Required, config.RequiredSecrets)
 	want.Findings = append(want.Findings, admitOffline(want)...)
+	want.Findings = append(want.Findings, admitBuildCommand(config, src.NoBuildCommand)...)
 	collect := func(err error) error {
 		var findings Findings
 		if err = asFindings(err); errors.As(err, &findings) {
@@ -179,6 +183,19 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		}
 	}
 	return want, nil
+}
+
+// admitBuildCommand refuses a build.command where the caller has a reason against it. What it runs is anybody's who may
+// push, and a child of the process that holds the credentials.
+func admitBuildCommand(config *wrangler.Config, reason string) Findings {
+	if config.Build.Command == "" || reason == "" {
+		return nil
+	}
+	return Findings{Finding(config.At(wrangler.Finding{
+		Rule: "build-command-refused", Level: LevelError, Message: "build.command is not run here: " + reason,
+		Expected: "no build.command",
+		Hint:     "what the action deploys are the bytes of the commit: commit what the build makes and remove build.command, or deploy from a machine that builds",
+	}, "build", "command"))}
 }
 
 // resolve reads the config of a shop's commit, as far as it is the shop's. The error is Findings.

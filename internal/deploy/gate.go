@@ -194,6 +194,10 @@ func plainNetError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no answer within 15 s")
 	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return errors.New("no connection to it could be made")
+	}
 	return err
 }
 

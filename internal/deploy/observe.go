@@ -24,8 +24,10 @@ type Engine struct {
 	Gate *Gate
 	// Rehearsals is shared by the engines of a fleet; nil is one of its own.
 	Rehearsals *Rehearsals
-	Now        func() time.Time // nil is time.Now
-	Log        *slog.Logger     // nil discards
+	// Journal is where releases are written down; nil where there is none.
+	Journal Journal
+	Now     func() time.Time // nil is time.Now
+	Log     *slog.Logger     // nil discards
 
 	mu    sync.Mutex
 	lists *lists
@@ -79,6 +81,10 @@ func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 		have.Crons = crons
 		return notFoundIsEmpty(err, "reading the crons of "+worker)
 	})
+	group.Go(func() error {
+		have.Journal, have.JournalError = e.observeJournal(gctx, want.Shop)
+		return nil
+	})
 	if want.Database.DatabaseID != "" && len(want.Migrations) > 0 {
 		group.Go(func() (err error) {
 			have.Database, known, err = readDatabase(gctx, e.CF, want.Database)
@@ -90,9 +96,28 @@ func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // the journal was not read because of that
+	}
 	account.fill(want, have)
 	live(deployments, &have.Live)
 	return have, e.lookCloser(ctx, want, have, known)
+}
+
+// Live reads what takes a Worker's traffic; its Version is "" when nothing is released. One call.
+func (e *Engine) Live(ctx context.Context, worker string) (Live, error) {
+	list, err := e.CF.Deployments(ctx, worker)
+	if err := notFoundIsEmpty(err, "reading the releases of "+worker); err != nil {
+		return Live{}, err
+	}
+	var at Live
+	live(list, &at)
+	return at, nil
+}
+
+// Prefetch begins to read what every shop of the account needs, beside what the caller does next; Observe finds it there.
+func (e *Engine) Prefetch(ctx context.Context) {
+	go e.account(ctx) // whoever needs the lists meets the error
 }
 
 // account returns the account-wide lists, reading them once in staleAfter: what
@@ -254,7 +279,11 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 			}
 			if i == 0 {
 				out.Required = m.required
+				return
 			}
+			// Released again it has to be known for what it is: its version has no tag of ours. Which secrets it has is not proven.
+			m.required = ""
+			out.Message = m.String()
 			return
 		}
 		if d.Annotations[annotationTrigger] != "secret" {

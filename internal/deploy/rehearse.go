@@ -46,6 +46,26 @@ func (want *Desired) files() []d1.Migration {
 	return out
 }
 
+// Lint rehearses the shop's migrations without its database, each on what the ones before it make. Files that known says
+// are known already, by their paths from the top, and those before them, are taken as they are.
+func (want *Desired) Lint(ctx context.Context, known func(path string) bool) (Findings, error) {
+	files, after := want.files(), ""
+	for _, f := range files {
+		if known(f.Path) {
+			after = f.Name
+		}
+	}
+	found, err := d1.Lint(ctx, files, after, want.DenyColumns)
+	if err != nil {
+		return nil, fmt.Errorf("rehearsing the migrations of %s: %w", want.Shop.Slug, err)
+	}
+	list := make(Findings, len(found))
+	for i, f := range found {
+		list[i] = Finding(f)
+	}
+	return list, nil
+}
+
 // shown is a migration's path as its author knows it.
 func (want *Desired) shown(m wrangler.Migration) string {
 	if rel, err := filepath.Rel(want.Config.Dir, m.Path); err == nil && filepath.IsLocal(rel) {

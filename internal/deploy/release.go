@@ -53,7 +53,7 @@ func (a *applying) upload(ctx context.Context) error {
 			a.write()
 			v, err := a.cf.CreateVersion(ctx, s.Target, form.ContentType, form.Body)
 			if err == nil {
-				a.out.VersionID = v.ID
+				a.out.Uploaded = v.ID
 				return nil
 			}
 			if !errors.Is(err, cloudflare.ErrUnknownOutcome) || ctx.Err() != nil {
@@ -64,7 +64,7 @@ func (a *applying) upload(ctx context.Context) error {
 			case lookErr != nil:
 				return fmt.Errorf("uploading a version of %s: %w", s.Target, errors.Join(err, lookErr))
 			case id != "":
-				a.out.VersionID = id
+				a.out.Uploaded = id
 				a.out.Adopted++
 				return nil
 			case try == 2:
@@ -93,9 +93,44 @@ func (a *applying) findVersion(ctx context.Context, worker string, since time.Ti
 // release gives the uploaded version all traffic.
 func (a *applying) release(ctx context.Context) error {
 	return a.step(ctx, ActionRelease, "releasing", func(s Step) error {
-		return a.deployVersion(ctx, s.Target, a.out.VersionID, a.message())
+		if err := a.unmoved(ctx); err != nil {
+			return err
+		}
+		if err := a.deployVersion(ctx, s.Target, a.out.Uploaded, a.message()); err != nil {
+			return err
+		}
+		a.out.VersionID = a.out.Uploaded
+		return nil
 	})
 }
+
+// unmoved makes sure that what is to be replaced is still live: another run may have released meanwhile, and what it
+// released would be undone without anybody wanting that.
+func (a *applying) unmoved(ctx context.Context) error {
+	if !a.plan.Has(ActionRelease) && !a.plan.Has(ActionPut) {
+		return nil
+	}
+	if a.e.now().Sub(a.looked) <= looksFresh {
+		return nil
+	}
+	looked := a.e.now()
+	a.read()
+	list, err := a.cf.Deployments(ctx, a.plan.Worker)
+	if err != nil {
+		return fmt.Errorf("asking once more what is live on %s: %w", a.plan.Worker, err)
+	}
+	var now Live
+	live(list, &now)
+	if now.Version != a.plan.Live {
+		return &StaleError{Shop: a.plan.Shop, Live: now.Version}
+	}
+	a.looked = looked
+	return nil
+}
+
+// looksFresh is how long what was seen to be live is taken for live: a fast deploy asks once, and a fleet of fifty keeps to
+// eight calls a shop. Runs of one workflow wait for each other anyway.
+const looksFresh = 2 * time.Second
 
 // deployVersion releases a version by its id. When the answer is lost, the
 // live deployment tells whether it happened.
@@ -136,12 +171,13 @@ func (a *applying) put(ctx context.Context) error {
 			a.write()
 			w, err := a.cf.PutWorker(ctx, s.Target, form.ContentType, form.Body)
 			if err == nil && w.DeploymentID != "" {
-				a.out.VersionID = dashed(w.DeploymentID)
+				a.released(dashed(w.DeploymentID))
 				return nil
 			}
 			if err == nil {
 				// Cloudflare need not say what it made (wire.md §3.1); the live deployment does.
-				a.out.VersionID, err = a.liveOfMark(ctx, s.Target)
+				id, err := a.liveOfMark(ctx, s.Target)
+				a.released(id)
 				return err
 			}
 			if !errors.Is(err, cloudflare.ErrUnknownOutcome) || ctx.Err() != nil {
@@ -152,7 +188,7 @@ func (a *applying) put(ctx context.Context) error {
 			case lookErr != nil:
 				return fmt.Errorf("uploading %s: %w", s.Target, errors.Join(err, lookErr))
 			case id != "" && id != a.plan.Live:
-				a.out.VersionID = id
+				a.released(id)
 				a.out.Adopted++
 				return nil
 			case try == 2:
@@ -161,6 +197,9 @@ func (a *applying) put(ctx context.Context) error {
 		}
 	})
 }
+
+// released notes the version that an upload released.
+func (a *applying) released(id string) { a.out.Uploaded, a.out.VersionID = id, id }
 
 // dashed gives a version id the form in which all other calls know it: a PUT
 // answers with the bare 32 digits (wire.md §3.1).

@@ -289,8 +289,9 @@ func (c *clocks) read(ctx context.Context, column, expression string) (clock, bo
 		// A number is a clock when it grows evenly.
 		var n [3]float64
 		for i := range n {
-			v, _, ok := c.value(ctx, expression, c.at.Add(-time.Duration(i)*1000*24*time.Hour))
-			if n[i], ok = number(v); !ok {
+			v, _, known := c.value(ctx, expression, c.at.Add(-time.Duration(i)*1000*24*time.Hour))
+			at, isNumber := number(v)
+			if n[i] = at; !known || !isNumber {
 				return clock{}, false
 			}
 		}

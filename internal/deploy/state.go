@@ -50,6 +50,10 @@ type State struct {
 	// Subdomain is where the Worker answers on workers.dev. Nil when it was not read
 	// because the live release promises it (Live.Reach).
 	Subdomain *Subdomain
+	// Journal is the shop's newest entries, newest first; nil when there is no journal. JournalError says why it could not
+	// be read. A plan does not depend on them, so they are no part of a Basis.
+	Journal      []Release `json:"-"`
+	JournalError error     `json:"-"`
 	// At is when the reads began.
 	At time.Time
 }
@@ -71,7 +75,8 @@ type Live struct {
 	// Mark is the content digest that the version carries; "" when shopfleet did
 	// not upload it.
 	Mark string
-	// Message is the live deployment's own text, to be repeated when it is restored.
+	// Message is the live deployment's own text, or that of the release below secret changes; to be repeated when it is
+	// restored.
 	Message string
 	// Required is the digest of the required secrets that were proven when the
 	// version was released; "" when secrets changed since.

@@ -38,6 +38,8 @@ type stage struct {
 	config  []byte // wrangler.jsonc of the branch; tests edit it
 	commit  int
 	secrets map[string]wrangler.Secret
+	// passed is how much more time than the system's clock says has gone by for the engine.
+	passed time.Duration
 	// edit changes the source before it is prepared.
 	edit func(*deploy.Source)
 }
@@ -141,6 +143,7 @@ func (s *stage) engine() *deploy.Engine {
 			Sleep:     func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 		},
 		Gate: &deploy.Gate{EdgeURL: s.Edge, Transport: cloudflare.LoopbackOnly(http.DefaultTransport)},
+		Now:  func() time.Time { return time.Now().Add(s.passed) },
 	}
 }
 
