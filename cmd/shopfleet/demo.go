@@ -17,13 +17,14 @@ import (
 
 	"github.com/kvick/shopfleet/internal/command"
 	"github.com/kvick/shopfleet/internal/sim"
+	"github.com/kvick/shopfleet/internal/sim/github"
 )
 
 // demo deploys two shops to a world that lives as long as the command.
 func (w *world) demo() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Deploy two bike shops to a Cloudflare account on localhost",
+		Short: "Deploy two bike shops to a Cloudflare account, and a GitHub, on localhost",
 		Long: `Deploy two bike shops to a Cloudflare account on localhost: the product Helm, a
 git repository with a branch for each shop, and everything that a deploy does.
 Nothing leaves this machine and nothing stays behind.
@@ -70,7 +71,22 @@ func (d *demonstration) run(ctx context.Context) error {
 	if d.at, err = world.Start("", ""); err != nil {
 		return err
 	}
+	hub, err := github.New(github.Options{})
+	if err != nil {
+		return err
+	}
+	defer hub.Close()
+	if _, err := publish(ctx, hub); err != nil {
+		return fmt.Errorf("building GitHub: %w", err)
+	}
+	journal, err := hub.Start("")
+	if err != nil {
+		return err
+	}
 	d.env = map[string]string{
+		"GITHUB_API_URL":          journal.API,
+		"GITHUB_REPOSITORY":       demoOwner + "/" + demoRepository,
+		"GITHUB_TOKEN":            demoGitHubToken,
 		"CLOUDFLARE_API_BASE_URL": d.at.API,
 		"SHOPFLEET_EDGE_URL":      d.at.Edge,
 		home.Token:                demoToken,
@@ -79,7 +95,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("A Cloudflare account lives at %s, its shops are served at %s.", d.at.API, d.at.Edge)
+	d.say("A Cloudflare account lives at %s, its shops are served at %s. GitHub is at %s.", d.at.API, d.at.Edge, journal.API)
 	if workerd == "" {
 		d.say("No workerd was found: static files are served, Worker code is not run.")
 	} else {
@@ -97,6 +113,10 @@ func (d *demonstration) run(ctx context.Context) error {
 	}
 	d.say("\nNothing changed, so nothing is written:\n\n$ shopfleet deploy --all")
 	if err := d.shopfleet(ctx, "deploy", "--all"); err != nil {
+		return err
+	}
+	d.say("\nWhat was released, and passed its gate, is in the journal on GitHub:\n\n$ shopfleet releases swicked")
+	if err := d.shopfleet(ctx, "releases", "swicked"); err != nil {
 		return err
 	}
 	for _, slug := range slugs {
@@ -118,8 +138,10 @@ func (d *demonstration) shopfleet(ctx context.Context, args ...string) error {
 		if v, ok := d.env[name]; ok {
 			return v
 		}
-		if strings.HasPrefix(name, "CLOUDFLARE_") {
-			return "" // whatever real account the caller works with, the demo does not
+		for _, prefix := range []string{"CLOUDFLARE_", "GITHUB_", "GH_", "SHOPFLEET_APP_"} {
+			if strings.HasPrefix(name, prefix) {
+				return "" // whatever real accounts the caller works with, the demo does not
+			}
 		}
 		return outer(name)
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/kvick/shopfleet/internal/command"
 )
 
-// version is set by the linker (see Makefile); a plain `go install` reports
-// the module's version instead.
-var version string
+// version and commit are set by the linker (see Makefile); a plain `go install`
+// reports the module's version instead, and knows no commit.
+var version, commit string
 
 func main() { os.Exit(run(nil)) }
 
@@ -39,7 +39,9 @@ func run(transport http.RoundTripper) int {
 		Dir:      dir,
 		Now:      time.Now,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Asks:     term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		Version:  buildVersion(),
+		Commit:   buildCommit(),
 
 		Transport: transport,
 	}
@@ -55,4 +57,22 @@ func buildVersion() string {
 		return info.Main.Version
 	}
 	return "devel"
+}
+
+// buildCommit is the commit that this program is of; "" when it was built from
+// files that no commit has.
+func buildCommit() string {
+	if commit != "" {
+		return commit
+	}
+	settings := map[string]string{}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+	}
+	if settings["vcs.modified"] == "false" {
+		return settings["vcs.revision"]
+	}
+	return ""
 }

@@ -45,7 +45,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	// A script that would reach beyond this machine panics instead.
-	program := func() { os.Exit(run(cloudflare.LoopbackOnly(http.DefaultTransport))) }
+	program := func() {
+		end := transcribe(os.Getenv(transcriptVariable))
+		code := run(cloudflare.LoopbackOnly(http.DefaultTransport))
+		end()
+		os.Exit(code)
+	}
 	testscript.Main(m, map[string]func(){"shopfleet": program})
 }
 
@@ -61,9 +66,23 @@ func TestMain(m *testing.M) {
 //	take NAME REGEXP    keeps what the group in REGEXP matches in the last standard output as $NAME
 //	tick                waits for the next second: D1's CURRENT_TIMESTAMP counts in seconds
 //	edit FILE OLD NEW   replaces text in a file
+//	crlf FILE           ends its lines as on Windows
 //	sqlite FILE [DIR] SQL   makes an SQLite file of the migrations in a folder, and of more SQL
+//	forget              lets `writes` count from here
+//	hub DIR             starts a GitHub that has the branches of a repository
+//	push DIR BRANCH     pushes, and makes what follows a step of the workflow that this starts
+//	unpush DIR BRANCH   the same, for a branch that goes
+//	pull DIR HEAD BASE [fork]   the same, for a pull request
+//	output NAME VALUE   requires an output of the step
+//	inert FILE WORD     requires that a page of Markdown has a word only inside of code
+//	ongithub WHAT       prints what GitHub has: deployments, statuses ID, checks SHA, comments NUMBER
+//	githubcalls N       requires that GitHub was called N times since the step was set up
+//	app                 installs an App, and gives the step its id and key
+//	forge SHOP VERSION  has somebody write deployments that look like releases
+//	githubfault [JSON]  adds a fault rule to GitHub, or removes them all
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
+	noSecrets(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
@@ -80,13 +99,32 @@ func TestScripts(t *testing.T) {
 			"take":    cmdTake,
 			"tick":    cmdTick,
 			"edit":    cmdEdit,
+			"crlf":    cmdCRLF,
 			"sql":     cmdSQL,
 			"sqlite":  cmdSQLite,
+
+			"forget":      func(ts *testscript.TestScript, _ bool, _ []string) { scriptWorld(ts).ForgetRequests() },
+			"hub":         cmdHub,
+			"push":        cmdPush,
+			"unpush":      cmdUnpush,
+			"pull":        cmdPull,
+			"output":      cmdOutput,
+			"inert":       cmdInert,
+			"ongithub":    cmdOnGitHub,
+			"githubcalls": cmdGitHubCalls,
+			"githubfault": cmdGitHubFault,
+			"forge":       cmdForge,
+			"app":         cmdApp,
 		},
 	})
 }
 
+// actionOfScripts is what workflows name that scripts write. No such commit exists.
+const actionOfScripts = "kvick/shopfleet@0123456789abcdef0123456789abcdef01234567"
+
 type worldKey struct{}
+
+type testKey struct{}
 
 func setUp(env *testscript.Env) error { return setUpWorld(env, sim.Options{KeepBodies: true}) }
 
@@ -100,16 +138,21 @@ func setUpWorld(env *testscript.Env, o sim.Options) error {
 	if err != nil {
 		return err
 	}
-	env.Values[worldKey{}] = w
+	env.Values[worldKey{}], env.Values[testKey{}], env.Values[hubKey{}] = w, t, &hub{}
 	env.Setenv("CLOUDFLARE_API_BASE_URL", w.URL)
 	env.Setenv("CLOUDFLARE_ACCOUNT_ID", home.ID)
-	env.Setenv("CLOUDFLARE_API_TOKEN", demoToken)
+	if err := w.AddToken(sim.Token{Value: scriptToken, Name: "script"}); err != nil {
+		return err
+	}
+	env.Setenv("CLOUDFLARE_API_TOKEN", scriptToken)
+	env.Setenv(transcriptVariable, os.Getenv(transcriptVariable))
 	env.Setenv("SHOPFLEET_EDGE_URL", w.Edge)
 	env.Setenv("GIT_AUTHOR_NAME", "shop")
 	env.Setenv("GIT_AUTHOR_EMAIL", "shop@example.invalid")
 	env.Setenv("GIT_COMMITTER_NAME", "shop")
 	env.Setenv("GIT_COMMITTER_EMAIL", "shop@example.invalid")
 	env.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	env.Setenv("ACTION", actionOfScripts)
 	return nil
 }
 
@@ -261,4 +304,12 @@ func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has no %q", filepath.Base(file), args[1])
 	}
 	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(text), args[1], args[2])), 0o644))
+}
+
+func cmdCRLF(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: crlf FILE")
+	}
+	text := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, "\n", "\r\n")), 0o644))
 }

@@ -15,27 +15,38 @@ import (
 // TestReadmeByHand runs the README's steps for deploying to the simulator, as
 // they are written, in an empty directory.
 func TestReadmeByHand(t *testing.T) {
+	byHand(t, "README.md", "### Deploy by hand, to the simulator", 1,
+		"helm-swicked has no secret SESSION_KEY", "swicked  released", `"shop": "swicked"`, `"branch": "shops/swicked"`)
+}
+
+// byHand runs the first blocks of commands under a heading of a page, and wants to see texts in what they print.
+func byHand(t *testing.T, page, heading string, blocks int, wants ...string) {
+	t.Helper()
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("the README's steps need %s, which is not installed", tool)
+			t.Skipf("the steps of %s need %s, which is not installed", page, tool)
 		}
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	text, err := os.ReadFile(filepath.Join(root, page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)### Deploy by hand, to the simulator\n+```sh\n(.*?)```").FindSubmatch(text)
-	if block == nil {
-		t.Fatal("README.md has no steps under \"Deploy by hand, to the simulator\"")
+	_, section, _ := strings.Cut(string(text), heading+"\n")
+	found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, blocks)
+	if len(found) != blocks {
+		t.Fatalf("%s has %d blocks of steps under %q, want %d", page, len(found), heading, blocks)
 	}
-	steps := string(block[1])
+	steps := ""
+	for _, block := range found {
+		steps += block[1]
+	}
 	built := strings.Replace(steps, "go build -o shopfleet ./cmd/shopfleet", "(cd '"+root+"' && go build -o \"$OLDPWD/shopfleet\" ./cmd/shopfleet)", 1)
 	if built == steps {
-		t.Fatal("the README's steps do not build shopfleet")
+		t.Fatalf("the steps of %s do not build shopfleet", page)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -47,11 +58,9 @@ func TestReadmeByHand(t *testing.T) {
 	if cmd.Process != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) // the simulator
 	}
-	for _, want := range []string{
-		"helm-swicked has no secret SESSION_KEY", "swicked  released", `"shop": "swicked"`, `"branch": "shops/swicked"`,
-	} {
+	for _, want := range wants {
 		if !strings.Contains(string(out), want) {
-			t.Errorf("the README's steps did not show %q (%v):\n%s", want, err, out)
+			t.Errorf("the steps of %s did not show %q (%v):\n%s", page, want, err, out)
 		}
 	}
 }

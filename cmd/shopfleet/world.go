@@ -20,6 +20,7 @@ import (
 	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/git"
 	"github.com/kvick/shopfleet/internal/sim"
+	"github.com/kvick/shopfleet/internal/sim/github"
 )
 
 // The demo's product and token. The token opens a world on this machine and
@@ -70,11 +71,7 @@ func tree(root string) (map[string][]byte, error) {
 // shop with its overlay on top. Commits have fixed dates and the same ids on
 // every machine.
 func repository(ctx context.Context, dir string) error {
-	main, err := tree(helmMain)
-	if err != nil {
-		return err
-	}
-	slugs, err := helmShops()
+	drafts, err := drafts()
 	if err != nil {
 		return err
 	}
@@ -82,22 +79,68 @@ func repository(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	when := time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
-	drafts := []git.Draft{{Branch: "main", Message: "helm: a point of sale for bike shops", Files: main, When: when}}
-	for i, slug := range slugs {
-		overlay, err := tree(path.Join(helmOverlays, slug))
-		if err != nil {
-			return err
-		}
-		drafts = append(drafts, git.Draft{
-			Branch: "shops/" + slug, From: "main", Message: slug + ": the shop's overlay", Files: overlay,
-			When: when.Add(time.Duration(i+1) * time.Hour),
-		})
-	}
 	if _, err := repo.Write(ctx, drafts...); err != nil {
 		return err
 	}
 	return repo.Checkout(ctx, "main")
+}
+
+// drafts are the commits of Helm's repository.
+func drafts() ([]git.Draft, error) {
+	main, err := tree(helmMain)
+	if err != nil {
+		return nil, err
+	}
+	slugs, err := helmShops()
+	if err != nil {
+		return nil, err
+	}
+	when := time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
+	list := []git.Draft{{Branch: "main", Message: "helm: a point of sale for bike shops", Files: main, When: when}}
+	for i, slug := range slugs {
+		overlay, err := tree(path.Join(helmOverlays, slug))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, git.Draft{
+			Branch: "shops/" + slug, From: "main", Message: slug + ": the shop's overlay", Files: overlay,
+			When: when.Add(time.Duration(i+1) * time.Hour),
+		})
+	}
+	return list, nil
+}
+
+// The demo's repository on GitHub, and the token of who owns it; it opens a
+// world on this machine and nothing else.
+const (
+	demoOwner       = "kvick"
+	demoRepository  = "helm"
+	demoGitHubToken = "sim-github-token"
+)
+
+// publish gives a GitHub on localhost the product's repository, with the same
+// commits as every checkout of it.
+func publish(ctx context.Context, w *github.World) (*github.Repository, error) {
+	drafts, err := drafts()
+	if err != nil {
+		return nil, err
+	}
+	hub, err := w.Repository(demoOwner, demoRepository)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.AddUser("operator", "User"); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(hub.SetPermission("operator", "admin"), w.AddToken(demoGitHubToken, "operator")); err != nil {
+		return nil, err
+	}
+	repo, err := git.Open(ctx, hub.Dir)
+	if err != nil {
+		return nil, err
+	}
+	_, err = repo.Write(ctx, drafts...)
+	return hub, err
 }
 
 // seed gives a world the account that fleet.yml names, with the stores that

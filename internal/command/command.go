@@ -51,9 +51,14 @@ type Door struct {
 	Now    func() time.Time
 	// Terminal reports whether Stderr is a terminal: progress is drawn in place then.
 	Terminal bool
-	Version  string
+	// Asks reports whether a person is at Stdin and sees Stderr: questions may be asked.
+	Asks    bool
+	Version string
+	Commit  string // what Version was built from, 40 hexadecimal digits; "" when that is not known
 	// Transport carries all HTTP when it is not nil; tests forbid the real network with it.
 	Transport http.RoundTripper
+
+	workflow *workflow // the run of a workflow that this door is in; nil outside of one
 }
 
 // style is how text may look for this door: NO_COLOR (no-color.org) and
@@ -198,7 +203,7 @@ good version restored.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return Usage(err, "run "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(d.deploy(), d.plan(), d.d1(), d.lint(), d.schema(), d.version())
+	root.AddCommand(d.deploy(), d.plan(), d.check(), d.releases(), d.action(), d.d1(), d.lint(), d.schema(), d.version())
 	return root
 }
 

@@ -11,14 +11,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/git"
 	"github.com/kvick/shopfleet/internal/report"
 )
 
 // restoreFlags are those of d1 restore.
 type restoreFlags struct {
-	to, yes, main string
-	json          bool
+	to, yes string
+	policy  policyFlags
+	json    bool
 }
 
 func (d *Door) d1Restore() *cobra.Command {
@@ -54,7 +56,7 @@ written; restoring that undoes the restore.
 	flags.StringVar(&f.to, "to", "", "the `state` to go back to")
 	flags.StringVar(&f.yes, "yes", "", "do it; repeat the shop's `name`")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document")
-	flags.StringVar(&f.main, "main", "main", "the `branch` that holds fleet.yml and that shops are based on")
+	f.policy.add(cmd)
 	return cmd
 }
 
@@ -104,7 +106,7 @@ func (d *Door) tryRestore(ctx context.Context, f restoreFlags, r *restoreResult)
 	if err != nil {
 		return Usage(fmt.Errorf("--to: %w", err), "give "+deploy.RestoreTargetForms)
 	}
-	c, err := d.open(ctx, f.main)
+	c, err := d.open(ctx, f.policy)
 	if err != nil {
 		return err
 	}
@@ -117,7 +119,7 @@ func (d *Door) tryRestore(ctx context.Context, f restoreFlags, r *restoreResult)
 	if err != nil {
 		return err
 	}
-	planner, err := d.accounts(map[string]deploy.Source{r.Shop: src}, true, nil)
+	planner, err := d.engines([]fleet.Account{src.Shop.Account}, true, nil)
 	if err != nil {
 		return err
 	}
@@ -157,7 +159,7 @@ func (d *Door) tryRestore(ctx context.Context, f restoreFlags, r *restoreResult)
 		}
 		return Usage(errors.New("nothing was restored: a restore needs --yes with the shop's name"), hint)
 	}
-	engines, err := d.accounts(map[string]deploy.Source{r.Shop: src}, false, nil)
+	engines, err := d.engines([]fleet.Account{src.Shop.Account}, false, nil)
 	if err != nil {
 		return err
 	}

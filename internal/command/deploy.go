@@ -1,20 +1,19 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/github"
 	"github.com/kvick/shopfleet/internal/report"
 )
 
@@ -27,8 +26,13 @@ type deployFlags struct {
 	overwriteOutside bool
 	allowDestructive bool
 	planDigest       string
+	noJournal        bool
 	parallel         int
-	main             string
+	policy           policyFlags
+
+	apply   bool // carry the plan out
+	offline bool // go no further than can be told without an account
+	unread  bool // leave the journal unread, though there is a GitHub
 }
 
 func (f *deployFlags) add(cmd *cobra.Command) {
@@ -39,12 +43,16 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.redeploy, "redeploy", false, "upload and release although nothing changed")
 	flags.BoolVar(&f.overwriteOutside, "overwrite-outside", false, "replace a live version that shopfleet did not make")
 	flags.BoolVar(&f.allowDestructive, "allow-destructive", false, "let migrations lose data although their files do not say why")
+	flags.BoolVar(&f.noJournal, "no-journal", false, "neither read nor write the journal on GitHub")
 	flags.IntVar(&f.parallel, "parallel", 16, "how many shops to work on at once")
-	flags.StringVar(&f.main, "main", "main", "the `branch` that holds fleet.yml and that shops are based on")
+	f.policy.add(cmd)
 }
 
 const sourceHelp = `A shop is deployed from the commit at its branch (by default shops/<slug>),
 never from the working tree. fleet.yml is read from the main branch.
+
+Releases are written in the journal, GitHub Deployments of environment
+shop-<slug>, when GITHUB_TOKEN or GH_TOKEN holds a token and origin is on GitHub.
 
 The API token is read from the environment variable that fleet.yml names for
 the shop's account (by default CLOUDFLARE_API_TOKEN). CLOUDFLARE_API_BASE_URL
@@ -64,7 +72,8 @@ checked out.
 		Example:           "  shopfleet deploy swicked\n  shopfleet deploy --all\n  shopfleet deploy swicked --plan 3f2a…   # only if the plan is still this one",
 		ValidArgsFunction: d.completeShops,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return d.run(cmd.Context(), args, f, true)
+			f.apply = true
+			return d.run(cmd.Context(), args, f)
 		},
 	}
 	f.add(cmd)
@@ -85,120 +94,221 @@ deploy.
 		Example:           "  shopfleet plan swicked\n  shopfleet plan --all --json",
 		ValidArgsFunction: d.completeShops,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return d.run(cmd.Context(), args, f, false)
+			if d.workflow != nil && d.workflow.pull != nil {
+				return d.planPull(cmd.Context(), f)
+			}
+			return d.run(cmd.Context(), args, f)
 		},
 	}
 	f.add(cmd)
 	return cmd
 }
 
-// shopResult is what became of one shop, as --json prints it.
-type shopResult struct {
-	Shop     string           `json:"shop"`
-	Status   string           `json:"status"` // "planned", "unchanged", "released", "restored", "findings" or "failed"
-	Plan     *deploy.Plan     `json:"plan,omitempty"`
-	Digest   string           `json:"plan_digest,omitempty"`
-	Outcome  *deploy.Outcome  `json:"outcome,omitempty"`
-	Findings []deploy.Finding `json:"findings,omitempty"`
-	Error    string           `json:"error,omitempty"`
-	Hint     string           `json:"hint,omitempty"`
-
-	err error
-}
-
-// The values of shopResult.Status.
-const (
-	statusPlanned   = "planned"
-	statusUnchanged = "unchanged"
-	statusReleased  = "released"
-	statusRestored  = "restored"
-	statusFindings  = "findings"
-	statusFailed    = "failed"
-)
-
 // run plans shops, and applies the plans when apply is set. One shop that
 // fails does not stop the others; the exit code is the worst of all.
-func (d *Door) run(ctx context.Context, args []string, f deployFlags, apply bool) (err error) {
+func (d *Door) run(ctx context.Context, args []string, f deployFlags) (err error) {
 	if f.parallel < 1 {
 		return Usage(fmt.Errorf("--parallel is %d", f.parallel), "give a number of at least 1")
 	}
-	fl, err := d.open(ctx, f.main)
+	c, err := d.open(ctx, f.policy)
 	if err != nil {
 		return d.asJSON(f.json, err)
 	}
-	defer func() { err = errors.Join(err, fl.close()) }()
-	slugs, err := fl.choose(ctx, args, f.all)
+	defer func() { err = errors.Join(err, c.close()) }()
+	slugs, err := c.choose(ctx, args, f.all)
 	if err != nil {
 		return d.asJSON(f.json, err)
 	}
 	if len(slugs) != 1 && (f.secretsFile != "" || f.planDigest != "") {
-		return Usage(errors.New("--secrets-file and --plan go with exactly one shop"), "name the shop")
+		return d.asJSON(f.json, Usage(errors.New("--secrets-file and --plan go with exactly one shop"), "name the shop"))
 	}
 	secrets, err := d.readSecrets(f.secretsFile)
 	if err != nil {
-		return err
+		return d.asJSON(f.json, err)
 	}
-	sources, problems := fl.sources(ctx, slugs)
-	var rehearsals deploy.Rehearsals
-	accounts, err := d.accounts(sources, !apply, &rehearsals)
+	at, err := d.site(ctx, c, slugs, f)
 	if err != nil {
 		return d.asJSON(f.json, err)
 	}
-	progress := d.newProgress(len(slugs))
-	results := make([]shopResult, len(slugs))
-	var builder deploy.Builder
+	sources, problems := c.sources(ctx, slugs)
+	for slug, src := range sources {
+		src.Secrets, src.Redeploy, src.OverwriteOutside, src.AllowDestructive = secrets, f.redeploy, f.overwriteOutside, f.allowDestructive
+		sources[slug] = src
+	}
+	results := at.work(ctx, slugs, sources, problems)
+	return d.results(results, at.rehearsals.Distinct(), f.json)
+}
+
+// site is what the shops that are worked on share.
+type site struct {
+	door       *Door
+	flags      deployFlags
+	engines    map[string]*deploy.Engine // by account; none when offline
+	rehearsals deploy.Rehearsals
+	builder    deploy.Builder
+	progress   *progress
+	github     *github.Client  // nil where there is none
+	known      map[string]bool // the paths on main, when offline
 	// Preparing is work for the processor (bundling, hashing), applying is
 	// waiting for Cloudflare: each has its own limit.
-	preparing := make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))
+	preparing chan struct{}
+}
+
+// site makes ready what shops are worked on with, and begins to read their accounts.
+func (d *Door) site(ctx context.Context, c *checkout, slugs []string, f deployFlags) (*site, error) {
+	at := &site{door: d, flags: f, preparing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))}
+	if f.offline {
+		trees, err := c.repo.Trees(ctx, c.base)
+		if err != nil {
+			return nil, err
+		}
+		at.known = map[string]bool{}
+		for _, e := range trees[0] {
+			at.known[e.Path] = true
+		}
+		return at, nil
+	}
+	var accounts []fleet.Account
+	for _, slug := range slugs {
+		if shop, err := c.policy.Shop(slug); err == nil { // sources tells of the others
+			accounts = append(accounts, shop.Account)
+		}
+	}
+	var err error
+	if at.engines, err = d.engines(accounts, !f.apply, &at.rehearsals); err != nil {
+		return nil, err
+	}
+	if !f.noJournal {
+		task := toPlan()
+		if f.apply {
+			task = toDeploy()
+		}
+		if at.github, err = d.github(ctx, c, task); err != nil {
+			return nil, err
+		}
+		if at.github == nil && f.apply && d.workflow != nil {
+			return nil, Usage(errors.New("a workflow deploys with a token for GitHub"), "give the action github-token: without it nobody could tell whether the commit is still the branch's")
+		}
+	}
+	for _, e := range at.engines {
+		if at.github != nil && !f.unread {
+			e.Journal = &journal{client: at.github, log: d.runURL()}
+		}
+		e.Prefetch(ctx)
+	}
+	return at, nil
+}
+
+// work takes shops as far as the flags say, side by side.
+func (at *site) work(ctx context.Context, slugs []string, sources map[string]deploy.Source, problems map[string]error) []shopResult {
+	at.progress = at.door.newProgress(len(slugs))
+	if w := at.door.workflow; w != nil {
+		// Folded in the log; what came of it stands below.
+		at.door.tell(w.runner.Group("progress"))
+		defer func() { at.door.tell(w.runner.EndGroup()) }()
+	}
+	results := make([]shopResult, len(slugs))
 	var group errgroup.Group
-	group.SetLimit(f.parallel)
+	group.SetLimit(at.flags.parallel)
 	for i, slug := range slugs {
 		if err := problems[slug]; err != nil {
 			results[i] = result(slug, nil, nil, err)
-			progress.done(results[i])
+			at.progress.done(results[i])
 			continue
 		}
 		src := sources[slug]
-		src.Secrets, src.Redeploy, src.OverwriteOutside, src.AllowDestructive = secrets, f.redeploy, f.overwriteOutside, f.allowDestructive
 		group.Go(func() error {
-			results[i] = d.one(ctx, src, accounts[src.Shop.Account.ID], &builder, preparing, progress, f, apply)
-			progress.done(results[i])
+			results[i] = at.one(ctx, src)
+			at.progress.done(results[i])
 			return nil
 		})
 	}
 	_ = group.Wait() // every shop carries its own error
-	progress.finish()
-	return d.results(results, rehearsals.Distinct(), f.json)
+	at.progress.finish()
+	return results
 }
 
 // one takes one shop through prepare, observe, plan and, if asked, apply.
-func (d *Door) one(ctx context.Context, src deploy.Source, engine *deploy.Engine, builder *deploy.Builder, preparing chan struct{}, progress *progress, f deployFlags, apply bool) shopResult {
-	slug := src.Shop.Slug
+func (at *site) one(ctx context.Context, src deploy.Source) shopResult {
+	slug, engine := src.Shop.Slug, at.engines[src.Shop.Account.ID]
 	select {
-	case preparing <- struct{}{}:
+	case at.preparing <- struct{}{}:
 	case <-ctx.Done():
 		return result(slug, nil, nil, ctx.Err())
 	}
-	progress.stage(slug, "building")
-	want, err := builder.Prepare(ctx, src)
-	<-preparing
+	at.progress.stage(slug, "building")
+	want, err := at.builder.Prepare(ctx, src)
+	<-at.preparing
 	if err != nil {
 		return result(slug, nil, nil, err)
 	}
-	progress.stage(slug, "reading the account")
+	if at.flags.offline {
+		return at.checked(ctx, want)
+	}
+	at.progress.stage(slug, "reading the account")
 	have, err := engine.Observe(ctx, want)
 	if err != nil {
 		return result(slug, nil, nil, err)
 	}
 	plan := deploy.Diff(want, have)
-	if !apply {
-		return result(slug, plan, nil, nil)
+	if !at.flags.apply {
+		r := result(slug, plan, nil, nil)
+		var unread *deploy.JournalError
+		if errors.As(have.JournalError, &unread) {
+			at.progress.stage(slug, "the journal could not be read: "+oneLine(unread.Err.Error()))
+			r.Journal = "it could not be read"
+		} else if have.Unrecorded() {
+			r.Journal = "version " + have.Live.Version + " is live and not in the journal: released outside, or where no journal was"
+			if have.Live.SecretsSince > 0 {
+				r.Journal = "version " + have.Live.Version + " is live and not in the journal: a secret was changed since the release"
+			}
+		}
+		return r
 	}
-	if f.planDigest != "" && plan.Digest() != f.planDigest {
-		return result(slug, plan, nil, &stalePlan{want: f.planDigest, have: plan.Digest()})
+	if at.flags.planDigest != "" && plan.Digest() != at.flags.planDigest {
+		return result(slug, plan, nil, &stalePlan{want: at.flags.planDigest, have: plan.Digest()})
 	}
-	outcome, err := engine.Apply(ctx, want, have, plan, func(e deploy.Event) { progress.stage(slug, e.Text) })
+	if plan.Changes() && !deploy.Findings(plan.Findings).Blocking() {
+		if by, err := at.onGitHub(ctx, src); err != nil {
+			return result(slug, plan, nil, err)
+		} else if by != "" {
+			r := result(slug, plan, nil, nil)
+			r.Status, r.By = statusSuperseded, by
+			return r
+		}
+	}
+	outcome, err := engine.Apply(ctx, want, have, plan, func(e deploy.Event) { at.progress.stage(slug, e.Text) })
 	return result(slug, plan, outcome, err)
+}
+
+// onGitHub makes sure, before anything is written, that GitHub has the commit, since the release is to be found there. In a
+// workflow it has to be the tip of the shop's branch; the first result says what that is when it is another: a run may wait
+// for hours behind others, and must not bring back what they replaced.
+func (at *site) onGitHub(ctx context.Context, src deploy.Source) (tip string, err error) {
+	if at.github == nil {
+		return "", nil
+	}
+	if at.door.workflow == nil {
+		at.progress.stage(src.Shop.Slug, "asking whether GitHub has the commit")
+		has, err := at.github.Has(ctx, src.Commit)
+		if err != nil {
+			return "", fmt.Errorf("asking GitHub for commit %s: %w", src.Commit, err)
+		}
+		if !has {
+			return "", Usage(fmt.Errorf("GitHub does not have commit %s; nothing was written", src.Commit),
+				"push "+src.Shop.Branch+" first: what is released is to be found again; or deploy with --no-journal")
+		}
+		return "", nil
+	}
+	at.progress.stage(src.Shop.Slug, "asking whether the commit is still the branch's")
+	tip, err = at.github.Tip(ctx, src.Shop.Branch)
+	if err != nil {
+		return "", fmt.Errorf("asking for the tip of %s: %w", src.Shop.Branch, err)
+	}
+	if tip == src.Commit {
+		return "", nil
+	}
+	return tip, nil
 }
 
 type stalePlan struct{ want, have string }
@@ -208,160 +318,6 @@ func (e *stalePlan) Error() string {
 }
 func (e *stalePlan) Hint() string {
 	return "look at the new plan with shopfleet plan, then deploy that"
-}
-
-// result sums up one shop.
-func result(slug string, plan *deploy.Plan, outcome *deploy.Outcome, err error) shopResult {
-	r := shopResult{Shop: slug, Plan: plan, Outcome: outcome, err: err}
-	if plan != nil {
-		r.Digest = plan.Digest()
-	}
-	var gate *deploy.GateError
-	switch {
-	case err != nil && findings(err) != nil:
-		r.Status, r.Findings = statusFindings, findings(err)
-	case err != nil:
-		r.Status, r.Error, r.Hint = statusFailed, report.Clean(oneLine(err.Error())), hintOf(err)
-		if errors.As(err, &gate) && gate.Restored != "" {
-			r.Status = statusRestored
-		}
-	case outcome == nil && deploy.Findings(plan.Findings).Blocking():
-		r.Status = statusFindings
-	case outcome == nil:
-		r.Status = statusPlanned
-	case outcome.Changed:
-		r.Status = statusReleased
-	default:
-		r.Status = statusUnchanged
-	}
-	return r
-}
-
-// exit is the exit code of one shop's result.
-func (r shopResult) exit() int {
-	switch r.Status {
-	case statusFindings:
-		return ExitFindings
-	case statusRestored:
-		return ExitGate
-	case statusFailed:
-		return exitCode(r.err)
-	}
-	return ExitDone
-}
-
-// results prints the page and chooses the exit code: the gravest one wins, in
-// the order failed, gate, findings.
-func (d *Door) results(list []shopResult, rehearsed int, asJSON bool) error {
-	code := ExitDone
-	for _, grave := range []int{ExitFindings, ExitGate, ExitUsage, ExitFailed} {
-		if slices.ContainsFunc(list, func(r shopResult) bool { return r.exit() == grave }) {
-			code = grave
-		}
-	}
-	if asJSON {
-		page := struct {
-			Exit int `json:"exit_code"`
-			// Rehearsed counts the different pairs of a schema and pending files; Drifted are the shops whose schema is
-			// not what their migrations make.
-			Rehearsed int          `json:"rehearsed,omitempty"`
-			Drifted   []string     `json:"drifted,omitempty"`
-			Shops     []shopResult `json:"shops"`
-		}{code, rehearsed, drifted(list), list}
-		if err := report.JSON(d.Stdout, page); err != nil {
-			return fmt.Errorf("printing the result: %w", err)
-		}
-	} else if err := d.printResults(list, rehearsed); err != nil {
-		return fmt.Errorf("printing the result: %w", err)
-	}
-	if code != ExitDone {
-		return &resultError{code: code}
-	}
-	return nil
-}
-
-func (d *Door) printResults(list []shopResult, rehearsed int) error {
-	style := report.Style{} // results may be piped: colour only follows the terminal of stderr when both are one
-	if d.Terminal {
-		style = d.style()
-	}
-	counts := map[string]int{}
-	for _, r := range list {
-		counts[r.Status]++
-		if err := r.print(d.Stdout, style); err != nil {
-			return err
-		}
-	}
-	if len(list) == 1 {
-		return nil
-	}
-	lines := []string{summary(counts, len(list))}
-	if rehearsed > 0 {
-		lines = append(lines, fmt.Sprintf("migrations were rehearsed on %s", counted(rehearsed, "distinct schema")))
-	}
-	if names := drifted(list); len(names) > 0 {
-		lines = append(lines, fmt.Sprintf("%s drifted from their migrations: %s", counted(len(names), "schema"), strings.Join(names, ", ")))
-	}
-	_, err := fmt.Fprintln(d.Stdout, strings.Join(lines, "\n"))
-	return err
-}
-
-// drifted are the shops whose schema is not what their migrations make.
-func drifted(list []shopResult) []string {
-	var out []string
-	for _, r := range list {
-		if r.Plan != nil && slices.ContainsFunc(r.Plan.Findings, func(f deploy.Finding) bool { return f.Rule == "schema-drift" }) {
-			out = append(out, r.Shop)
-		}
-	}
-	return out
-}
-
-// print writes a shop's page: what was done; or, when nothing was, the plan;
-// and why it ended there.
-func (r shopResult) print(w io.Writer, style report.Style) error {
-	var b bytes.Buffer
-	done := r.Outcome != nil && (r.err == nil || r.Outcome.Changed)
-	list := r.Findings
-	var err error
-	switch {
-	case done:
-		err = report.Outcome(&b, style, r.Outcome)
-		if r.err == nil {
-			list = r.Plan.Findings
-		}
-	case r.Plan != nil:
-		err = report.Plan(&b, style, r.Plan)
-		if deploy.Findings(r.Plan.Findings).Blocking() {
-			list = nil // the plan's page has shown them
-		}
-	default:
-		fmt.Fprintf(&b, "%s  %s\n", style.Bold(report.Clean(r.Shop)), style.Red(r.Status))
-	}
-	err = errors.Join(err, report.Findings(&b, style, list))
-	if r.Error != "" {
-		fmt.Fprintf(&b, "  %s %s\n", style.Red("error:"), r.Error)
-		if r.Hint != "" {
-			fmt.Fprintf(&b, "  hint: %s\n", report.Clean(r.Hint))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(b.Bytes())
-	return err
-}
-
-func summary(counts map[string]int, total int) string {
-	s := fmt.Sprintf("%d shops:", total)
-	sep := " "
-	for _, status := range []string{statusReleased, statusUnchanged, statusPlanned, statusFindings, statusRestored, statusFailed} {
-		if n := counts[status]; n > 0 {
-			s += fmt.Sprintf("%s%d %s", sep, n, status)
-			sep = ", "
-		}
-	}
-	return s
 }
 
 // asJSON prints an error that came before any shop as a JSON document too, so
@@ -387,14 +343,13 @@ func (d *Door) asJSON(asJSON bool, err error) error {
 	return &resultError{code: page.Exit}
 }
 
-// accounts makes one engine for each Cloudflare account that the shops lie in.
-// Accounts whose token is the same share its budget.
-func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool, rehearsals *deploy.Rehearsals) (map[string]*deploy.Engine, error) {
+// engines makes one engine for each Cloudflare account. Accounts whose token
+// is the same share its budget.
+func (d *Door) engines(accounts []fleet.Account, readOnly bool, rehearsals *deploy.Rehearsals) (map[string]*deploy.Engine, error) {
 	engines := map[string]*deploy.Engine{}
 	var budgets cloudflare.Budgets
 	gate := &deploy.Gate{EdgeURL: d.Getenv("SHOPFLEET_EDGE_URL"), Transport: d.Transport, Now: d.Now}
-	for _, slug := range sortedKeys(sources) {
-		account := sources[slug].Shop.Account
+	for _, account := range accounts {
 		if engines[account.ID] != nil {
 			continue
 		}
@@ -402,6 +357,9 @@ func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool, rehears
 		if token == "" {
 			return nil, Usage(fmt.Errorf("no API token for account %s", account.Name),
 				"set "+account.Token+" to a Cloudflare API token; shopfleet sim prints one for its world")
+		}
+		if d.workflow != nil {
+			d.mask(d.workflow, token) // fleet.yml may name any variable
 		}
 		client := &cloudflare.Client{
 			BaseURL:   d.Getenv("CLOUDFLARE_API_BASE_URL"),
@@ -421,11 +379,14 @@ func (d *Door) accounts(sources map[string]deploy.Source, readOnly bool, rehears
 
 // completeShops completes slugs from the branches of the repository.
 func (d *Door) completeShops(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	branch, err := cmd.Flags().GetString("main")
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+	var f policyFlags
+	var err error
+	for name, value := range map[string]*string{"main": &f.main, "config": &f.config} {
+		if *value, err = cmd.Flags().GetString(name); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
 	}
-	fl, err := d.open(cmd.Context(), branch)
+	fl, err := d.open(cmd.Context(), f)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/kvick/shopfleet/internal/d1"
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/github"
 	"github.com/kvick/shopfleet/internal/report"
 	"github.com/kvick/shopfleet/internal/wrangler"
 )
@@ -129,6 +130,9 @@ func (d *Door) deniedColumns(dir string) ([]string, error) {
 }
 
 func (d *Door) printLint(list []deploy.Finding, files int, asJSON, strict bool, sarif string) error {
+	if d.workflow != nil {
+		d.workflow.loose = append(d.workflow.loose, list...)
+	}
 	code, counts := ExitDone, map[string]int{}
 	for _, f := range list {
 		counts[f.Level]++
@@ -158,9 +162,12 @@ func (d *Door) printLint(list []deploy.Finding, files int, asJSON, strict bool, 
 		if d.Terminal {
 			style = d.style()
 		}
-		err := report.Findings(d.Stdout, style, list)
-		if d.Getenv("GITHUB_ACTIONS") == "true" {
-			err = errors.Join(err, report.Annotations(d.Stdout, list))
+		var err error
+		if d.workflow != nil { // which tells of them when it ends
+			err = report.Findings(d.Stdout, style, list)
+		} else {
+			runner := github.NewRunner(d.Getenv, d.Stdout)
+			err = errors.Join(report.Findings(runner.Log(), style, list), runner.Annotate(annotationsOf(list)...))
 		}
 		_, last := fmt.Fprintf(d.Stdout, "%s: %s\n", counted(files, "file"), strings.Join([]string{
 			counted(counts[deploy.LevelError], "error"), counted(counts[deploy.LevelWarning], "warning"), counted(counts[deploy.LevelNotice], "notice"),

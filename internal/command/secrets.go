@@ -27,6 +27,11 @@ func (d *Door) readSecrets(name string) (map[string]wrangler.Secret, error) {
 	if err != nil {
 		return nil, Usage(fmt.Errorf("reading the secrets file: %w", err), "")
 	}
+	return parseSecrets(src)
+}
+
+// parseSecrets reads secrets in either form.
+func parseSecrets(src []byte) (_ map[string]wrangler.Secret, err error) {
 	var values map[string]string
 	if bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) {
 		if json.Unmarshal(src, &values) != nil {

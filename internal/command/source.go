@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kvick/shopfleet/internal/deploy"
@@ -20,9 +21,17 @@ import (
 )
 
 const (
-	policyFile = "fleet.yml"
+	policyFile = "fleet.yml" // unless --config says otherwise
 	configFile = "wrangler.jsonc"
 )
+
+// policyFlags say where the fleet's policy is.
+type policyFlags struct{ main, config string }
+
+func (f *policyFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.main, "main", "main", "the `branch` that holds the fleet policy and that shops are based on")
+	cmd.Flags().StringVar(&f.config, "config", policyFile, "the fleet policy's `file` on that branch")
+}
 
 // checkout is a repository with its fleet policy, and the trees of shops that
 // were extracted from it. Close removes what it extracted.
@@ -30,16 +39,19 @@ type checkout struct {
 	door   *Door
 	repo   *git.Repository
 	policy *fleet.Policy
-	main   string // commit of the main branch
+	main   string // the commit that shops are based on
+	base   string // commit of the main branch as it is
 	tips   []git.Branch
 	tmp    string
+	// objects is where trees are read: repo, or a scratch repository that has merges in it.
+	objects *git.Repository
 
 	trees map[string]string // digest of a tree → directory that holds it
 }
 
 // open finds the repository around the door's directory and reads the fleet
 // policy from the main branch: a shop's branch cannot change its own rules.
-func (d *Door) open(ctx context.Context, main string) (*checkout, error) {
+func (d *Door) open(ctx context.Context, f policyFlags) (*checkout, error) {
 	repo, err := git.Open(ctx, d.Dir)
 	if err != nil {
 		return nil, Usage(err, hintOf(err))
@@ -48,25 +60,46 @@ func (d *Door) open(ctx context.Context, main string) (*checkout, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(tips, func(b git.Branch) bool { return b.Name == main })
+	i := slices.IndexFunc(tips, func(b git.Branch) bool { return b.Name == f.main })
 	if i < 0 {
-		return nil, Usage(fmt.Errorf("finding the main branch: %w", &git.NotFoundError{What: "branch", Name: main}), "name it with --main, or fetch it: git fetch origin "+main)
+		return nil, Usage(fmt.Errorf("finding the main branch: %w", &git.NotFoundError{What: "branch", Name: f.main}),
+			"name it with --main, or fetch it: git fetch origin "+f.main+"; in a workflow, fetch-depth: 0 in actions/checkout")
 	}
-	commit := tips[i].Commit()
-	files, err := repo.Files(ctx, policyFile, commit)
+	commit := tips[i].Origin // what a workflow has just fetched
+	if d.workflow == nil || commit == "" {
+		commit = tips[i].Commit()
+	}
+	c := &checkout{door: d, repo: repo, objects: repo, main: commit, base: commit, tips: tips, trees: map[string]string{}}
+	if c.policy, err = c.readPolicy(ctx, f, commit); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// justRepository is a checkout of which no policy is known.
+func (d *Door) justRepository(ctx context.Context) (*checkout, error) {
+	repo, err := git.Open(ctx, d.Dir)
+	if err != nil {
+		return nil, Usage(err, hintOf(err))
+	}
+	return &checkout{door: d, repo: repo, objects: repo}, nil
+}
+
+// readPolicy reads the fleet policy of a commit.
+func (c *checkout) readPolicy(ctx context.Context, f policyFlags, commit string) (*fleet.Policy, error) {
+	if !fs.ValidPath(f.config) || f.config == "." {
+		return nil, Usage(fmt.Errorf("--config %q is no path in a repository", f.config), "name the file from the top, with slashes: ops/fleet.yml")
+	}
+	files, err := c.objects.Files(ctx, f.config, commit)
 	if err != nil {
 		return nil, err
 	}
 	if errors.Is(files[0].Err, fs.ErrNotExist) {
-		return nil, Usage(fmt.Errorf("branch %s has no %s", main, policyFile), "commit a fleet.yml to "+main+"; shopfleet schema prints its schema")
+		return nil, Usage(fmt.Errorf("branch %s has no %s", f.main, f.config), "commit a fleet.yml to "+f.main+"; shopfleet schema prints its schema")
 	} else if files[0].Err != nil {
-		return nil, fmt.Errorf("reading %s: %w", policyFile, files[0].Err)
+		return nil, fmt.Errorf("reading %s: %w", f.config, files[0].Err)
 	}
-	policy, err := fleet.Parse(policyFile, files[0].Data)
-	if err != nil {
-		return nil, err
-	}
-	return &checkout{door: d, repo: repo, policy: policy, main: commit, tips: tips, trees: map[string]string{}}, nil
+	return fleet.Parse(f.config, files[0].Data)
 }
 
 func (c *checkout) close() error {
@@ -102,6 +135,9 @@ func (c *checkout) choose(ctx context.Context, args []string, all bool) ([]strin
 		if err != nil {
 			return nil, err
 		}
+		if c.door.workflow != nil {
+			branch = c.door.workflow.branch // a workflow may have checked out a commit and no branch
+		}
 		if slug, ok := c.policy.Slug(branch); ok {
 			return []string{slug}, nil
 		}
@@ -119,16 +155,38 @@ const gitProcesses = 4
 // cannot be used is in the second result instead. What can be asked for all
 // shops is asked once.
 func (c *checkout) sources(ctx context.Context, slugs []string) (map[string]deploy.Source, map[string]error) {
-	sources, problems := map[string]deploy.Source{}, map[string]error{}
+	return c.sourcesAt(ctx, slugs, nil)
+}
+
+// tipsByName are the branches' commits. In a workflow they are what it fetched, except for the branch that started it:
+// that is the commit it was started by, and not what the branch has become meanwhile.
+func (c *checkout) tipsByName() map[string]string {
 	commits := map[string]string{}
+	w := c.door.workflow
 	for _, b := range c.tips {
 		commits[b.Name] = b.Commit()
+		if w != nil && b.Origin != "" {
+			commits[b.Name] = b.Origin
+		}
 	}
+	if w != nil && w.branch != "" {
+		commits[w.branch] = w.commit
+	}
+	return commits
+}
+
+// sourcesAt is sources, with other commits than the branches' for the shops in at.
+func (c *checkout) sourcesAt(ctx context.Context, slugs []string, at map[string]string) (map[string]deploy.Source, map[string]error) {
+	sources, problems := map[string]deploy.Source{}, map[string]error{}
+	commits := c.tipsByName()
 	var shops []fleet.Shop
 	var tips []string
 	for _, slug := range slugs {
 		shop, err := c.policy.Shop(slug)
 		commit, ok := commits[shop.Branch]
+		if other := at[slug]; other != "" {
+			commit, ok = other, true
+		}
 		switch {
 		case err != nil:
 			problems[slug] = err
@@ -168,17 +226,17 @@ func (c *checkout) read(ctx context.Context, commits []string) (configs []git.Fi
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(gitProcesses)
 	group.Go(func() (err error) {
-		configs, err = c.repo.Files(ctx, configFile, commits...)
+		configs, err = c.objects.Files(ctx, configFile, commits...)
 		return err
 	})
 	group.Go(func() (err error) {
-		trees, err = c.repo.Trees(ctx, commits...)
+		trees, err = c.objects.Trees(ctx, commits...)
 		return err
 	})
 	bases = make([]base, len(commits))
 	for i, commit := range commits {
 		group.Go(func() error {
-			bases[i].commit, bases[i].err = c.repo.MergeBase(ctx, c.main, commit)
+			bases[i].commit, bases[i].err = c.objects.MergeBase(ctx, c.main, commit)
 			return nil // one shop's broken history is that shop's problem
 		})
 	}
@@ -210,6 +268,9 @@ func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, m
 		Environ: c.door.buildEnviron(),
 		BuiltAt: c.door.Now(), Tool: "shopfleet " + c.door.Version, Actor: c.door.actor(),
 	}
+	if c.door.workflow != nil {
+		src.NoBuildCommand = "it could read the credentials of the workflow's step"
+	}
 	if id := c.door.Getenv("GITHUB_RUN_ID"); id != "" {
 		src.Run = &deploy.Run{ID: id, URL: c.door.Getenv("GITHUB_SERVER_URL") + "/" + c.door.Getenv("GITHUB_REPOSITORY") + "/actions/runs/" + id}
 	}
@@ -236,24 +297,32 @@ func (d *Door) actor() string {
 	return d.Getenv("USER")
 }
 
+// room is the directory that close removes.
+func (c *checkout) room() (string, error) {
+	if c.tmp != "" {
+		return c.tmp, nil
+	}
+	tmp, err := os.MkdirTemp("", "shopfleet-")
+	if err != nil {
+		return "", err
+	}
+	// esbuild reports real paths; on some systems the temporary directory is a link.
+	c.tmp, err = filepath.EvalSymlinks(tmp)
+	return c.tmp, err
+}
+
 // extract writes a tree to disk once, however many shops share it.
 func (c *checkout) extract(ctx context.Context, tree git.Tree) (string, error) {
 	key := tree.Digest()
 	if dir, ok := c.trees[key]; ok {
 		return dir, nil
 	}
-	if c.tmp == "" {
-		tmp, err := os.MkdirTemp("", "shopfleet-")
-		if err != nil {
-			return "", err
-		}
-		// esbuild reports real paths; on some systems the temporary directory is a link.
-		if c.tmp, err = filepath.EvalSymlinks(tmp); err != nil {
-			return "", err
-		}
+	room, err := c.room()
+	if err != nil {
+		return "", err
 	}
-	dir := filepath.Join(c.tmp, key[:16])
-	if err := c.repo.Extract(ctx, tree, dir); err != nil {
+	dir := filepath.Join(room, key[:16])
+	if err := c.objects.Extract(ctx, tree, dir); err != nil {
 		return "", err
 	}
 	if err := c.dependencies(dir); err != nil {

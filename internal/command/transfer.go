@@ -17,6 +17,7 @@ import (
 
 	"github.com/kvick/shopfleet/internal/d1"
 	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/report"
 	"github.com/kvick/shopfleet/internal/transfer"
 	"github.com/kvick/shopfleet/internal/wrangler"
@@ -82,7 +83,8 @@ which the last one drops, so a part that was run cannot run again:
 }
 
 func (d *Door) d1Bootstrap() *cobra.Command {
-	var from, through, main string
+	var from, through string
+	var policy policyFlags
 	var into, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "bootstrap <shop> --from FILE",
@@ -104,7 +106,7 @@ was. A database that is not empty is refused.
 			if from == "" {
 				return d.asJSON(asJSON, Usage(errors.New("--from is needed"), "shopfleet d1 bootstrap "+args[0]+" --from helm.sqlite"))
 			}
-			err := d.withDatabase(cmd.Context(), args[0], main, false, func(ctx context.Context, s shopDatabase) error {
+			err := d.withDatabase(cmd.Context(), args[0], policy, false, func(ctx context.Context, s shopDatabase) error {
 				return d.bootstrap(ctx, s, from, through, into, asJSON)
 			})
 			return d.asJSON(asJSON, err)
@@ -113,13 +115,14 @@ was. A database that is not empty is refused.
 	cmd.Flags().StringVar(&from, "from", "", "the SQLite `file`")
 	cmd.Flags().StringVar(&through, "applied-through", "", "the `name` of the last migration that is in the file, where its schema does not tell")
 	cmd.Flags().BoolVar(&into, "into-existing", false, "let the file's tables join others that are in the database")
-	cmd.Flags().StringVar(&main, "main", "main", "the `branch` that holds fleet.yml and that shops are based on")
+	policy.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
 }
 
 func (d *Door) d1Export() *cobra.Command {
-	var out, main string
+	var out string
+	var policy policyFlags
 	var force, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "export <shop> --out FILE",
@@ -143,7 +146,7 @@ When the shop writes meanwhile the export begins anew, three times at most.
 			if _, err := os.Stat(file); err == nil && !force {
 				return d.asJSON(asJSON, Usage(fmt.Errorf("%s exists already", out), "name another file, or overwrite it with --force"))
 			}
-			err := d.withDatabase(cmd.Context(), args[0], main, true, func(ctx context.Context, s shopDatabase) error {
+			err := d.withDatabase(cmd.Context(), args[0], policy, true, func(ctx context.Context, s shopDatabase) error {
 				progress := d.newMeter(s.shop)
 				done, err := (&transfer.Export{CF: s.engine.CF, Database: s.database(), Progress: progress.tell}).Run(ctx, file)
 				progress.finish()
@@ -163,7 +166,7 @@ When the shop writes meanwhile the export begins anew, three times at most.
 	}
 	cmd.Flags().StringVar(&out, "out", "", "the `file` to write")
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite the file")
-	cmd.Flags().StringVar(&main, "main", "main", "the `branch` that holds fleet.yml and that shops are based on")
+	policy.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
 }
@@ -205,8 +208,8 @@ func (s shopDatabase) database() transfer.Database {
 
 // withDatabase finds a shop's own database by its branch, makes sure that the account agrees, and hands it to f. A client
 // that only reads gets no migrations: a shop whose tree cannot be made ready can still be exported.
-func (d *Door) withDatabase(ctx context.Context, slug, main string, readOnly bool, f func(context.Context, shopDatabase) error) (err error) {
-	c, err := d.open(ctx, main)
+func (d *Door) withDatabase(ctx context.Context, slug string, policy policyFlags, readOnly bool, f func(context.Context, shopDatabase) error) (err error) {
+	c, err := d.open(ctx, policy)
 	if err != nil {
 		return err
 	}
@@ -226,7 +229,7 @@ func (d *Door) withDatabase(ctx context.Context, slug, main string, readOnly boo
 	if err != nil {
 		return err
 	}
-	engines, err := d.accounts(map[string]deploy.Source{slug: src}, readOnly, nil)
+	engines, err := d.engines([]fleet.Account{src.Shop.Account}, readOnly, nil)
 	if err != nil {
 		return err
 	}

@@ -131,7 +131,9 @@ func Plan(w io.Writer, s Style, p *deploy.Plan) error {
 	for _, step := range p.Steps {
 		fmt.Fprintf(&b, "  %s %s\n", s.Green("+"), Clean(step.String()))
 		if step.Action == deploy.ActionMigrate || step.Action == deploy.ActionContract {
-			migrationLines(&b, s, p, step)
+			for _, line := range migrationsOf(p, step) {
+				fmt.Fprintf(&b, "      %s\n", Clean(line))
+			}
 		}
 	}
 	if p.Changes() {
@@ -144,8 +146,9 @@ func Plan(w io.Writer, s Style, p *deploy.Plan) error {
 // manyFiles is from how many pending files on a plan shows only those that do more than make new things.
 const manyFiles = 8
 
-// migrationLines say what the files of a step do.
-func migrationLines(b *strings.Builder, s Style, p *deploy.Plan, step deploy.Step) {
+// migrationsOf say what the files of a step do, one line each; plain additions are left out of a long list.
+func migrationsOf(p *deploy.Plan, step deploy.Step) []string {
+	var lines []string
 	for _, m := range p.Migrations {
 		if !slices.Contains(step.After, m.File) || len(m.Changes) == 0 {
 			continue
@@ -153,11 +156,12 @@ func migrationLines(b *strings.Builder, s Style, p *deploy.Plan, step deploy.Ste
 		if len(step.After) > manyFiles && !slices.ContainsFunc(m.Changes, func(c string) bool { return !strings.HasPrefix(c, "creates ") }) {
 			continue
 		}
-		fmt.Fprintf(b, "      %s %s\n", Clean(m.File)+":", Clean(strings.Join(m.Changes, ", ")))
+		lines = append(lines, m.File+": "+strings.Join(m.Changes, ", "))
 		if m.Reason != "" {
-			fmt.Fprintf(b, "      %s\n", s.Dim("data may go because "+Clean(m.Reason)))
+			lines = append(lines, "data may go because "+m.Reason)
 		}
 	}
+	return lines
 }
 
 // Outcome writes what a deploy did, in a few lines.
@@ -178,6 +182,9 @@ func Outcome(w io.Writer, s Style, o *deploy.Outcome) error {
 	fmt.Fprintf(&b, "%s  %s  in %s\n", s.Bold(o.Shop), state, o.Duration.Round(time.Millisecond))
 	if o.VersionID != "" {
 		line("version", "%s", o.VersionID)
+	}
+	if o.Uploaded != "" && o.Uploaded != o.VersionID && o.Restored == "" {
+		line("uploaded", "%s, which takes no traffic", o.Uploaded)
 	}
 	if o.PreviousVersionID != "" && o.Changed {
 		line("before", "%s", o.PreviousVersionID)
@@ -205,6 +212,9 @@ func Outcome(w io.Writer, s Style, o *deploy.Outcome) error {
 	}
 	if o.Gate.Skipped != "" {
 		line("", "%s", o.Gate.Skipped)
+	}
+	if o.Recorded != "" {
+		line("journal", "how version %s stands was not there; it is now", o.Recorded)
 	}
 	if o.Restored != "" {
 		line("restored", "%s takes all traffic again", o.Restored)

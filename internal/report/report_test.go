@@ -74,7 +74,6 @@ func TestPages(t *testing.T) {
 				report.Restored(b, report.Style{}, undo), report.Restored(b, report.Style{}, &deploy.Restored{Shop: "swicked", Database: "db"}))
 		},
 		"json":        func(b *bytes.Buffer) error { return report.JSON(b, outcome) },
-		"annotations": func(b *bytes.Buffer) error { return report.Annotations(b, append(hostile, findings...)) },
 		"sarif":       func(b *bytes.Buffer) error { return report.SARIF(b, "1.2.3", append(hostile, findings...)) },
 		"sarif-empty": func(b *bytes.Buffer) error { return report.SARIF(b, "1.2.3", nil) },
 	} {
@@ -111,4 +110,31 @@ func FuzzClean(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The summary of a deploy that stopped names nothing as done that was not.
+func TestMarkdownOutcomeOfStoppedDeploys(t *testing.T) {
+	crons := deploy.Step{Action: deploy.ActionCrons, Target: "helm-swicked", Before: []string{"1 1 * * *"}, After: []string{"2 2 * * *"}}
+	release := &deploy.Plan{Steps: []deploy.Step{{Action: deploy.ActionUpload}, {Action: deploy.ActionRelease}, crons}}
+	around := &deploy.Plan{Steps: []deploy.Step{crons}}
+	asked, failed := deploy.GateResult{Passed: true, Tries: 1}, deploy.GateResult{Tries: 2, Reason: "it answered 500"}
+	for name, tt := range map[string]struct {
+		plan    *deploy.Plan
+		outcome deploy.Outcome
+		want    string
+		crons   bool
+	}{
+		"released":         {release, deploy.Outcome{PreviousVersionID: "v1", VersionID: "v2", Uploaded: "v2", Gate: asked}, "is version `v2`, in place of `v1`", true},
+		"assets only":      {release, deploy.Outcome{PreviousVersionID: "v1", VersionID: "v1"}, "version `v1` takes the traffic as before; commit `c` is not released", false},
+		"uploaded only":    {release, deploy.Outcome{PreviousVersionID: "v1", VersionID: "v1", Uploaded: "v2"}, "is uploaded as `v2` and takes none", false},
+		"restored":         {release, deploy.Outcome{PreviousVersionID: "v1", VersionID: "v1", Uploaded: "v2", Restored: "v1", Gate: failed}, "version `v1` is live again", false},
+		"crons":            {around, deploy.Outcome{PreviousVersionID: "v1", VersionID: "v1", Gate: asked}, "version `v1` stays; commit `c` changed", true},
+		"crons, cancelled": {around, deploy.Outcome{PreviousVersionID: "v1", VersionID: "v1"}, "is not finished", false},
+	} {
+		tt.outcome.Changed, tt.outcome.Commit = true, "c"
+		page := report.MarkdownOutcome(tt.plan, &tt.outcome)
+		if !strings.Contains(page, tt.want) || strings.Contains(page, "2 2 * * *") != tt.crons {
+			t.Errorf("%s: %s", name, page)
+		}
+	}
 }

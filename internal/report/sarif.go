@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"io"
 	"net/url"
 	"strings"
@@ -10,33 +9,8 @@ import (
 	"github.com/kvick/shopfleet/internal/deploy"
 )
 
-// Annotations writes findings as workflow commands, which GitHub Actions turns into annotations on the lines of the
-// files. GitHub shows ten errors and ten warnings of a step (contracts/github/wire.md §3); the log shows all.
-func Annotations(w io.Writer, list []deploy.Finding) error {
-	var b strings.Builder
-	for _, f := range list {
-		command := f.Level
-		if command != deploy.LevelError && command != deploy.LevelWarning {
-			command = deploy.LevelNotice
-		}
-		properties := []string{"title=" + property(f.Rule)}
-		if f.File != "" {
-			properties = append(properties, "file="+property(f.File))
-		}
-		if f.Line > 0 {
-			properties = append(properties, fmt.Sprintf("line=%d", f.Line))
-			if f.Column > 0 {
-				properties = append(properties, fmt.Sprintf("col=%d", column(f)))
-			}
-		}
-		fmt.Fprintf(&b, "::%s %s::%s\n", command, strings.Join(properties, ","), data(text(f)))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// text is a finding in words: what is wrong, what was expected, what to do.
-func text(f deploy.Finding) string {
+// Words is a finding in words: what is wrong, what was expected, what to do. It is not cleaned.
+func Words(f deploy.Finding) string {
 	s := f.Message
 	if f.Expected != "" {
 		s += "\nexpected: " + f.Expected
@@ -47,22 +21,8 @@ func text(f deploy.Finding) string {
 	return s
 }
 
-// data and property escape what would end a workflow command or a property of it, as the runner's own toolkit does. A
-// command can then not be forged by a file's name or contents.
-func data(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = strings.NewReplacer("%", "%25", "\r", "%0D").Replace(Clean(lines[i]))
-	}
-	return strings.Join(lines, "%0A")
-}
-
-func property(s string) string {
-	return strings.NewReplacer(":", "%3A", ",", "%2C").Replace(data(s))
-}
-
-// column is a finding's place in characters; findings count bytes.
-func column(f deploy.Finding) int {
+// Column is a finding's place in characters; findings count bytes.
+func Column(f deploy.Finding) int {
 	if n := f.Column - 1; n > 0 && n <= len(f.Source) {
 		return utf8.RuneCountInString(f.Source[:n]) + 1
 	}
@@ -99,7 +59,7 @@ func SARIF(w io.Writer, version string, list []deploy.Finding) error {
 	}
 	results, rules, seen := []result{}, []rule{}, map[string]bool{}
 	for _, f := range list {
-		r := result{Rule: f.Rule, Level: f.Level, Message: message{cleanText(text(f))}}
+		r := result{Rule: f.Rule, Level: f.Level, Message: message{cleanText(Words(f))}}
 		if f.Level == deploy.LevelNotice {
 			r.Level = "note"
 		}
@@ -107,7 +67,7 @@ func SARIF(w io.Writer, version string, list []deploy.Finding) error {
 			var at physical
 			at.Artifact.URI = (&url.URL{Path: f.File}).EscapedPath()
 			if f.Line > 0 {
-				at.Region = &region{StartLine: f.Line, StartColumn: column(f)}
+				at.Region = &region{StartLine: f.Line, StartColumn: Column(f)}
 			}
 			r.Locations = []location{{at}}
 		}

@@ -1,0 +1,267 @@
+package command
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/github"
+)
+
+// action.yml as far as it is a promise.
+type actionFile struct {
+	Name, Description, Author string
+	Branding                  struct{ Icon, Color string }
+	Inputs                    map[string]struct{ Description, Default string }
+	Outputs                   map[string]struct{ Description string }
+	Runs                      struct {
+		Using, Image string
+		Args         []string
+	}
+}
+
+func readAction(t *testing.T) actionFile {
+	t.Helper()
+	src, err := os.ReadFile("../../action.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a actionFile
+	if err := yaml.Unmarshal(src, &a); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// step is an environment as a step of a workflow has it, with a file for its outputs.
+func step(t *testing.T, inputs map[string]string) (getenv func(string) string, output string) {
+	t.Helper()
+	dir := t.TempDir()
+	env := map[string]string{
+		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/shops/swicked", "GITHUB_REF_NAME": "shops/swicked",
+		"GITHUB_SHA": strings.Repeat("a", 40), "GITHUB_REPOSITORY": "kvick/helm", "GITHUB_RUN_ID": "1", "GITHUB_SERVER_URL": "https://github.com",
+		"GITHUB_EVENT_PATH": filepath.Join(dir, "event.json"), "GITHUB_OUTPUT": filepath.Join(dir, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(dir, "summary"),
+	}
+	for name, value := range inputs {
+		env["INPUT_"+strings.ToUpper(name)] = value
+	}
+	for name, content := range map[string]string{"event.json": "{}", "output": "", "summary": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func(name string) string { return env[name] }, env["GITHUB_OUTPUT"]
+}
+
+// Every input that action.yml promises is read, and no other; every output is set, and no other.
+func TestActionFile(t *testing.T) {
+	a := readAction(t)
+	getenv, output := step(t, nil)
+	asked := map[string]bool{}
+	d := &Door{
+		Args: []string{"action"}, Stdin: strings.NewReader(""), Stdout: &strings.Builder{}, Stderr: &strings.Builder{}, Dir: t.TempDir(), Now: time.Now,
+		Getenv: func(name string) string {
+			if input, ok := strings.CutPrefix(name, "INPUT_"); ok {
+				asked[strings.ToLower(input)] = true
+			}
+			return getenv(name)
+		},
+	}
+	// In a directory without a repository it fails after it read its inputs, and says so in its outputs.
+	if code := Run(context.Background(), d); code != ExitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	asked["plan-digest"] = true // asked with deploy alone, which is the default
+	if want := sortedKeys(a.Inputs); !slices.Equal(sortedKeys(asked), want) {
+		t.Errorf("inputs that are read: %q\naction.yml has: %q", sortedKeys(asked), want)
+	}
+	text, err := os.ReadFile(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if name, _, ok := strings.Cut(line, "<<"); ok {
+			set[name] = true
+		} else if name, _, ok := strings.Cut(line, "="); ok {
+			set[name] = true
+		}
+	}
+	if want := sortedKeys(a.Outputs); !slices.Equal(sortedKeys(set), want) {
+		t.Errorf("outputs that are set: %q\naction.yml has: %q", sortedKeys(set), want)
+	}
+	for name, x := range a.Inputs {
+		if x.Description == "" {
+			t.Errorf("input %s is not described", name)
+		}
+	}
+	for name, x := range a.Outputs {
+		if x.Description == "" {
+			t.Errorf("output %s is not described", name)
+		}
+	}
+	if a.Name == "" || a.Description == "" || a.Branding.Icon == "" || a.Branding.Color == "" || a.Runs.Using != "docker" || !slices.Equal(a.Runs.Args, []string{"action"}) {
+		t.Errorf("action.yml lacks something: %+v", a)
+	}
+}
+
+func TestActionArgs(t *testing.T) {
+	for _, tt := range []struct {
+		inputs map[string]string
+		want   string // the arguments, or the error
+	}{
+		{nil, "deploy --"},
+		{map[string]string{"command": "plan", "shop": "a b"}, "plan -- a b"},
+		{map[string]string{"dry-run": "true"}, "plan --"},
+		{map[string]string{"dry-run": "false", "redeploy": "true", "overwrite-outside": "true", "allow-destructive": "true"}, "deploy --allow-destructive --overwrite-outside --redeploy --"},
+		{map[string]string{"main": "trunk", "config": "ops/fleet.yml", "all": "true"}, "deploy --all --config=ops/fleet.yml --main=trunk --"},
+		{map[string]string{"secrets": "A=b"}, "deploy --secrets-file=- --"},
+		{map[string]string{"plan-digest": "abc"}, "deploy --plan=abc --"},
+		{map[string]string{"command": "check", "redeploy": "true", "secrets": "A=b"}, "check --"},
+		{map[string]string{"command": "lint", "main": "trunk"}, "lint --"},
+		{map[string]string{"shop": "--redeploy"}, "deploy -- --redeploy"},
+		{map[string]string{"main": "--redeploy"}, "deploy --main=--redeploy --"},
+		{map[string]string{"command": "d1"}, `input command is "d1"`},
+		{map[string]string{"command": "deploy --all"}, `input command is "deploy --all"`},
+		{map[string]string{"all": "1"}, `input all is "1"`},
+	} {
+		in := func(name string) string { return tt.inputs[name] }
+		args, err := actionArgs(in, tt.inputs["secrets"] != "")
+		got := strings.Join(args, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.inputs, got, tt.want)
+		}
+	}
+}
+
+// Plans share a page only when nothing but their shops' own names differs.
+func TestDistinctPlans(t *testing.T) {
+	src, err := os.ReadFile("../../testdata/helm/fleet.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := fleet.Parse("fleet.yml", src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := func(slug, cron string, findings ...deploy.Finding) shopResult {
+		p := &deploy.Plan{Shop: slug, Worker: "helm-" + slug, Commit: slug, Mark: slug, Basis: slug, Live: slug, Findings: findings, Steps: []deploy.Step{
+			{Action: deploy.ActionRelease, Target: "helm-" + slug, Before: []string{slug}},
+			{Action: deploy.ActionCrons, Target: "helm-" + slug, After: []string{cron}},
+		}}
+		return result(slug, p, nil, nil)
+	}
+	bad := deploy.Finding{Rule: "x", Level: deploy.LevelError, Message: "wrong"}
+	list := []shopResult{plan("a", "0 6 * * *"), plan("mike", "0 6 * * *"), plan("late", "0 7 * * *"), plan("bad", "0 6 * * *", bad), plan("ab", "0 6 * * *")}
+	var got []string
+	for _, g := range distinctPlans(policy, list) {
+		got = append(got, strings.Join(g.shops, " "))
+	}
+	if want := []string{"bad", "a mike ab", "late"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestRepositoryOf(t *testing.T) {
+	for remote, want := range map[string]string{
+		"https://github.com/kvick/helm.git":                 "kvick/helm",
+		"https://github.com/kvick/helm":                     "kvick/helm",
+		"https://x-access-token:t@github.com/kvick/helm":    "kvick/helm",
+		"git@github.com:kvick/helm.git":                     "kvick/helm",
+		"ssh://git@github.com/kvick/helm.git":               "kvick/helm",
+		"ssh://git@github.com:22/kvick/helm.git":            "kvick/helm",
+		"https://github.com.evil.example/kvick/helm":        "",
+		"https://gitlab.com/kvick/helm":                     "",
+		"https://github.com/kvick":                          "",
+		"https://github.com/kvick/helm/../../secrets/other": "",
+		"ext::sh -c github.com/kvick/helm":                  "",
+		"":                                                  "",
+	} {
+		if got := repositoryOf(remote); got != want {
+			t.Errorf("%s: %q, want %q", remote, got, want)
+		}
+	}
+}
+
+// What GitHub shows of a failure is one of the sentences that are written for it.
+func TestPublicSaysNoCause(t *testing.T) {
+	err := &github.Error{Method: "GET", Path: "/secret/path", Err: os.ErrPermission}
+	r := result("swicked", nil, nil, err)
+	if r.Reason != "github-failed" || strings.Contains(r.public(), "/secret/path") || !strings.Contains(r.Error, "/secret/path") {
+		t.Errorf("reason %q, public %q, log %q", r.Reason, r.public(), r.Error)
+	}
+	if page := resultPage(r); strings.Contains(page, "/secret/path") {
+		t.Errorf("the page has the cause: %s", page)
+	}
+	for _, a := range annotations([]shopResult{r}) {
+		if strings.Contains(a.Message, "/secret/path") {
+			t.Errorf("an annotation has the cause: %s", a.Message)
+		}
+	}
+}
+
+// Of several results the outputs tell the one that the exit code is of; of those that went well, the one with most to tell.
+func TestOutputsOfSeveral(t *testing.T) {
+	restored := result("a", nil, nil, &deploy.GateError{Restored: "v"})
+	failed := result("b", nil, nil, os.ErrPermission)
+	found := because("c", statusChecked, []deploy.Finding{{Rule: "x", Level: deploy.LevelError}})
+	unchanged, released := shopResult{Status: statusUnchanged, Reason: statusUnchanged}, shopResult{Status: statusReleased, Reason: statusReleased}
+	for _, tt := range []struct {
+		list           []shopResult
+		status, reason string
+		code           int
+	}{
+		{[]shopResult{restored, failed, found}, statusFailed, "failed", ExitFailed},
+		{[]shopResult{found, restored, unchanged}, statusRestored, "gate-failed-restored", ExitGate},
+		{[]shopResult{unchanged, released, unchanged}, statusReleased, statusReleased, ExitDone},
+		{[]shopResult{unchanged, found}, statusFindings, statusFindings, ExitFindings},
+	} {
+		getenv, output := step(t, nil)
+		d := &Door{Stdout: &strings.Builder{}, Stderr: &strings.Builder{}}
+		d.workflow = &workflow{runner: github.NewRunner(getenv, d.Stdout), results: tt.list}
+		if code := gravest(tt.list); code != tt.code {
+			t.Errorf("exit code %d, want %d", code, tt.code)
+		}
+		if err := d.setOutputs(tt.code); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		lines := strings.Split(string(text), "\n")
+		for i, line := range lines {
+			if name, _, ok := strings.Cut(line, "<<"); ok {
+				got[name] = lines[i+1]
+			}
+		}
+		if got["status"] != tt.status || got["reason-code"] != tt.reason {
+			t.Errorf("status %s, reason %s, want %s, %s", got["status"], got["reason-code"], tt.status, tt.reason)
+		}
+	}
+}
+
+// The steps of a deploy that findings refused do not stand there as if they were done.
+func TestPageOfRefusedDeploy(t *testing.T) {
+	list := deploy.Findings{{Rule: "x", Level: deploy.LevelError, Message: "wrong"}}
+	plan := &deploy.Plan{Shop: "a", Steps: []deploy.Step{{Action: deploy.ActionUpload, Target: "helm-a"}}, Findings: list}
+	const words = "None of this was done"
+	if page := resultPage(result("a", plan, &deploy.Outcome{}, list)); !strings.Contains(page, words) || !strings.Contains(page, "helm-a") {
+		t.Errorf("a deploy: %s", page)
+	}
+	if page := resultPage(result("a", plan, nil, nil)); strings.Contains(page, words) {
+		t.Errorf("a plan: %s", page)
+	}
+}

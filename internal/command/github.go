@@ -1,0 +1,227 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/github"
+)
+
+// The variables that the door to GitHub is read from. GITHUB_REPOSITORY and GITHUB_API_URL are set by the Actions runner.
+const (
+	envToken        = "GITHUB_TOKEN"
+	envTokenOfGH    = "GH_TOKEN" // what GitHub's own command line reads
+	envAppID        = "SHOPFLEET_APP_ID"
+	envAppKey       = "SHOPFLEET_APP_PRIVATE_KEY"
+	envInstallation = "SHOPFLEET_APP_INSTALLATION_ID"
+	envRepository   = "GITHUB_REPOSITORY"
+	envAPI          = "GITHUB_API_URL"
+)
+
+// permissions are what an App's token may do (contracts/github/wire.md §1): what the task needs, and no more.
+type permissions map[string]string
+
+func toDeploy() permissions {
+	return permissions{"contents": "read", "deployments": "write", "checks": "write"}
+}
+
+func toPlan() permissions {
+	return permissions{"contents": "read", "deployments": "read", "checks": "write", "pull_requests": "write"}
+}
+
+func toList() permissions { return permissions{"deployments": "read"} }
+
+// github is the client of the product's repository; nil where there is no token, or no repository on GitHub. A plain
+// token is used where both are there: an App's costs calls of its own.
+func (d *Door) github(ctx context.Context, c *checkout, task permissions) (*github.Client, error) {
+	token, app := cmp.Or(d.Getenv(envToken), d.Getenv(envTokenOfGH)), d.Getenv(envAppID)
+	if token == "" && app == "" {
+		return nil, nil
+	}
+	repository := d.Getenv(envRepository)
+	if repository == "" {
+		remote, err := c.repo.RemoteURL(ctx, "origin")
+		if err != nil {
+			return nil, err
+		}
+		if repository = repositoryOf(remote); repository == "" {
+			return nil, nil
+		}
+	}
+	owner, name, ok := strings.Cut(repository, "/")
+	if !ok || !repositoryName.MatchString(repository) {
+		return nil, Usage(fmt.Errorf("%s is %q", envRepository, repository), "set it to owner/name")
+	}
+	client := &github.Client{
+		BaseURL: d.Getenv(envAPI), Owner: owner, Repo: name, Token: github.Secret(token),
+		Transport: d.Transport, UserAgent: "shopfleet/" + d.Version, Now: d.Now,
+		Timeout: 10 * time.Second, // a few tries have to fit into what is left when a run ends
+	}
+	if d.workflow != nil {
+		client.Hide = d.workflow.runner.Hide
+	}
+	if token == "" {
+		client.App = &github.App{ID: app, Key: github.Secret(d.Getenv(envAppKey))}
+		client.Permissions = task
+		if id := d.Getenv(envInstallation); id != "" {
+			n, err := strconv.ParseInt(id, 10, 64)
+			if err != nil || n <= 0 {
+				return nil, Usage(fmt.Errorf("%s is no installation's id", envInstallation), "it is the number at the end of the installation's address")
+			}
+			client.App.Installation = n
+		}
+	}
+	return client, nil
+}
+
+// repositoryName is owner/name in the characters that GitHub allows.
+var repositoryName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$`)
+
+// repositoryOf takes owner/name out of a remote on github.com, in any of the forms that git knows; "" for others.
+func repositoryOf(remote string) string {
+	path := ""
+	if rest, ok := strings.CutPrefix(remote, "git@github.com:"); ok {
+		path = rest
+	} else if u, err := url.Parse(remote); err == nil && strings.EqualFold(u.Hostname(), "github.com") {
+		path = u.Path
+	}
+	path = strings.TrimSuffix(strings.Trim(path, "/"), ".git")
+	if !repositoryName.MatchString(path) {
+		return ""
+	}
+	return path
+}
+
+// journal keeps releases as GitHub Deployments, one each: the release is the deployment's payload, what became of it its
+// statuses (contracts/github/wire.md §1.5). Safe for concurrent use.
+type journal struct {
+	client *github.Client
+	log    string // where what happens can be read: the run of the workflow
+}
+
+// journalDepth is how many entries are looked at. A shop's live version is among the newest, or it is unknown.
+const journalDepth = 30
+
+// payload is what a deployment carries.
+type payload struct {
+	Format  int            `json:"shopfleet"`
+	Release deploy.Release `json:"release"`
+}
+
+const (
+	payloadFormat = 1
+	// journalTask tells our deployments from those that workflows make in the same environment, which may be many.
+	journalTask = "shopfleet"
+)
+
+// Releases lists the newest entries. Whoever may write deployments may write what looks like one: an entry has to be about
+// the commit that its deployment is about, and of several for one release the first counts.
+func (j *journal) Releases(ctx context.Context, shop fleet.Shop) ([]deploy.Release, error) {
+	list, err := j.client.Deployments(ctx, shop.Environment(), journalTask, journalDepth)
+	if err != nil {
+		return nil, err
+	}
+	var out []deploy.Release
+	seen := map[string]bool{}
+	for _, x := range slices.Backward(list) {
+		var p struct {
+			payload
+			Key string `json:"key"`
+		}
+		if json.Unmarshal(x.Payload, &p) != nil || p.Format != payloadFormat || p.Release.Shop != shop.Slug || p.Release.VersionID == "" {
+			continue
+		}
+		r := p.Release
+		if r.Commit != "" && r.Commit != x.SHA || p.Key != r.Key() || seen[p.Key] {
+			continue
+		}
+		seen[p.Key] = true
+		r.ID, r.Created, r.Creator = strconv.FormatInt(x.ID, 10), x.Created, x.Creator
+		out = append(out, r)
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// Standing reads the statuses of an entry.
+func (j *journal) Standing(ctx context.Context, id string) (deploy.Standing, error) {
+	n, err := entryID(id)
+	if err != nil {
+		return deploy.Standing{}, err
+	}
+	list, err := j.client.DeploymentStatuses(ctx, n)
+	if err != nil {
+		return deploy.Standing{}, err
+	}
+	var s deploy.Standing
+	for i, x := range list { // newest first
+		state := deploy.ReleaseState(x.State)
+		if i == 0 {
+			s.State, s.Text = state, x.Description
+		}
+		if state == deploy.StateFailure || state == deploy.StateError {
+			break
+		}
+		s.Passed = s.Passed || state == deploy.StateSuccess
+	}
+	return s, nil
+}
+
+// Begin makes a deployment and its first status.
+func (j *journal) Begin(ctx context.Context, shop fleet.Shop, r deploy.Release, s deploy.Status) (string, error) {
+	x, err := j.client.CreateDeployment(ctx, github.NewDeployment{
+		// A deployment has to name something that GitHub has, also where nobody knows which commit is live.
+		Ref:         cmp.Or(r.Commit, shop.Branch),
+		Environment: shop.Environment(),
+		Task:        journalTask,
+		Description: "version " + r.VersionID,
+		Key:         r.Key(),
+		Payload:     payload{payloadFormat, r},
+		Production:  true,
+	})
+	var refused *github.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity && r.Commit != "" && r.Late {
+		// It was released from a laptop, and its commit never pushed or since amended away.
+		r.Commit = ""
+		return j.Begin(ctx, shop, r, s)
+	}
+	if err != nil {
+		return "", err
+	}
+	id := strconv.FormatInt(x.ID, 10)
+	if s.State == "" {
+		return id, nil
+	}
+	return id, j.Finish(ctx, shop, id, s)
+}
+
+// Finish writes a status.
+func (j *journal) Finish(ctx context.Context, shop fleet.Shop, id string, s deploy.Status) error {
+	n, err := entryID(id)
+	if err != nil {
+		return err
+	}
+	return j.client.SetDeploymentStatus(ctx, n, github.DeploymentStatus{
+		State: string(s.State), Description: s.Text, LogURL: j.log, EnvironmentURL: s.URL,
+	})
+}
+
+func entryID(id string) (int64, error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading an entry's id: %w", err)
+	}
+	return n, nil
+}
