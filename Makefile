@@ -4,10 +4,12 @@
 GO      ?= go
 JUDGE   := testdata/judge
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# The commit that `shopfleet init` pins the action to; none when files differ from it.
+COMMIT  ?= $(shell git diff --quiet HEAD 2>/dev/null && git rev-parse HEAD)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: test
-test: $(JUDGE)/node_modules/.package-lock.json ## set up and pass all tests
+test: $(JUDGE)/node_modules/.package-lock.json go-judges ## set up and pass all tests
 	$(GO) vet ./...
 	$(GO) test ./...
 
@@ -24,8 +26,18 @@ $(JUDGE)/node_modules/.package-lock.json: $(JUDGE)/package.json $(JUDGE)/package
 	  echo "make: npm is not installed: tests that need wrangler or workerd are skipped" >&2; \
 	fi
 
+# act and actionlint run and read workflows; a test that builds them alone would wait a
+# minute. They stay in Go's build cache, at the versions of $(JUDGE)/go.mod.
+.PHONY: go-judges
+go-judges:
+	@for judge in act actionlint; do \
+	  $(GO) -C $(JUDGE) tool -n $$judge >/dev/null && continue; \
+	  if [ "$$SHOPFLEET_JUDGES" = require ]; then exit 1; fi; \
+	  echo "make: $$judge cannot be built: tests that need it are skipped" >&2; \
+	done
+
 .PHONY: judges
-judges: $(JUDGE)/node_modules/.package-lock.json ## install wrangler, workerd and node for the tests
+judges: $(JUDGE)/node_modules/.package-lock.json go-judges ## set up wrangler, workerd, node, act and actionlint for the tests
 
 .PHONY: bench
 bench: $(JUDGE)/node_modules/.package-lock.json ## measure, side by side with wrangler: make bench [ONLY=word]
@@ -37,8 +49,26 @@ build: ## build the static binary ./shopfleet
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o shopfleet ./cmd/shopfleet
 
 .PHONY: race
-race: $(JUDGE)/node_modules/.package-lock.json ## the tests under the race detector
+race: $(JUDGE)/node_modules/.package-lock.json go-judges ## the tests under the race detector
 	$(GO) test -race ./...
+
+# With SHOPFLEET_JUDGES=require-image a machine that cannot do this fails.
+.PHONY: image-check
+image-check: $(JUDGE)/node_modules/.package-lock.json ## build the action's image and run it as GitHub does: make image-check [BASES=registry]
+	scripts/image-check.sh $(BASES)
+
+# Tools are built at the versions of $(JUDGE)/go.mod.
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, actionlint, and shellcheck where it is installed
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')) && if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:" $$unformatted >&2; exit 1; fi
+	$(GO) vet ./...
+	$$($(GO) -C $(JUDGE) tool -n staticcheck) ./...
+	$$($(GO) -C $(JUDGE) tool -n actionlint)
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run scripts/*.sh; else echo "make: shellcheck is not installed: scripts are not linted"; fi
+
+.PHONY: vulnerabilities
+vulnerabilities: ## known vulnerabilities in what shopfleet really calls (asks vuln.go.dev)
+	$$($(GO) -C $(JUDGE) tool -n govulncheck) ./...
 
 .PHONY: golden
 golden: ## rewrite golden files and generated data; read the diff
@@ -46,4 +76,4 @@ golden: ## rewrite golden files and generated data; read the diff
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

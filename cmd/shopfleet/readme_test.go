@@ -19,6 +19,13 @@ func TestReadmeByHand(t *testing.T) {
 		"helm-swicked has no secret SESSION_KEY", "swicked  released", `"shop": "swicked"`, `"branch": "shops/swicked"`)
 }
 
+// TestGitHubByHand does the same with the last steps of docs/github.md.
+func TestGitHubByHand(t *testing.T) {
+	byHand(t, "docs/github.md", "## Try it without GitHub", 2,
+		"to create  .github/workflows/deploy.yml", "created    .github/workflows/plan.yml", "main -> main",
+		"unchanged  .github/workflows/deploy-shop.yml", "swicked  checked", "### ✅ `swicked`: released", "known good  live")
+}
+
 // byHand runs the first blocks of commands under a heading of a page, and wants to see texts in what they print.
 func byHand(t *testing.T, page, heading string, blocks int, wants ...string) {
 	t.Helper()
