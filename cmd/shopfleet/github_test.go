@@ -63,11 +63,12 @@ func cmdHub(ts *testscript.TestScript, neg bool, args []string) {
 	t := ts.Value(testKey{}).(testing.TB)
 	h := ts.Value(hubKey{}).(*hub)
 	// What is sent to GitHub is public there.
+	transcripts := ts.Getenv(transcriptVariable) // here, since the script goes on beside the requests
 	kept := func(api http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			if err == nil {
-				err = keep(ts.Getenv(transcriptVariable), "sent-", body)
+				err = keep(transcripts, "sent-", body)
 			}
 			if err != nil {
 				t.Error(err)
