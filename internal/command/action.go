@@ -41,8 +41,7 @@ func (w *workflow) stranger() bool {
 // issue_comment, come with secrets for whoever causes them.
 var deployEvents = []string{"push", "workflow_dispatch", "schedule", "repository_dispatch"}
 
-// The verbs that the action has. Those that write nothing but stores and files for a person at a terminal are not among
-// them.
+// The verbs that the action has. What puts a database back, or writes files, is for a person at a terminal.
 var actionVerbs = []string{"deploy", "plan", "check", "lint"}
 
 func (d *Door) action() *cobra.Command {

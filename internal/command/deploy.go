@@ -273,7 +273,7 @@ func (at *site) one(ctx context.Context, src deploy.Source) shopResult {
 			return result(slug, plan, nil, err)
 		} else if by != "" {
 			r := result(slug, plan, nil, nil)
-			r.Status, r.By = statusSuperseded, by
+			r.Status, r.Reason, r.By = statusSuperseded, statusSuperseded, by
 			return r
 		}
 	}
