@@ -145,8 +145,8 @@ func (s *State) Unrecorded() bool {
 	return s.Journal != nil && s.Live.Version != "" && !known
 }
 
-// Entry is the newest entry of the live version, of entries that are newest first. Whoever may write deployments may write one that claims it; an entry
-// whose commit or content is not what the release itself states at Cloudflare is not about it.
+// Entry is the newest entry of the live version, of entries that are newest first. Whoever may write deployments may write
+// one that claims it; an entry whose commit or content is not what the release itself states at Cloudflare is not about it.
 func (l Live) Entry(journal []Release) (Release, bool) {
 	m, told := parseMemo(l.Message)
 	told = told && m.mark == l.Mark
@@ -303,7 +303,7 @@ func (a *applying) finish(ctx context.Context, err error) error {
 	if problem == nil {
 		return err
 	}
-	return errors.Join(err, &JournalError{Doing: "writing in the journal how it went", Err: problem, Released: took})
+	return errors.Join(err, &JournalError{Doing: "writing in the journal how it went", Err: problem, Released: took || a.out.Restored != ""})
 }
 
 // journalFarewell bounds the last words in the journal. It is longer than GitHub's client may hold writes back.

@@ -162,6 +162,15 @@ func TestJournalOfFailedGate(t *testing.T) {
 	if d.line(1) != "in_progress failure" || !strings.Contains(last.Text, first.VersionID) || d.line(0) != "in_progress success" {
 		t.Errorf("entries %q, %q; the last says %q", d.line(0), d.line(1), last.Text)
 	}
+
+	// That this cannot be written either is said beside it, and not that nothing was released.
+	s.write("public/new.txt", "newer")
+	d.finish = func(deploy.Release, deploy.Status) error { return errors.New("no answer") }
+	_, err = s.deployWith(d)
+	var problem *deploy.JournalError
+	if !errors.As(err, new(*deploy.GateError)) || !errors.As(err, &problem) || !problem.Released {
+		t.Errorf("got %v", err)
+	}
 }
 
 // A run that dies after its release leaves an entry in progress; the same command again finishes it.
