@@ -16,6 +16,7 @@ var (
 	databaseID   = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	tokenName    = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,99}$`)
 	secretName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	identityKey  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
 	columnName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	// What time.ParseDuration takes, less signs and the units below a millisecond.
 	durationShape = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
@@ -49,6 +50,7 @@ func (c *checker) all() {
 		"%s is no product name", "lower-case letters, digits and hyphens, beginning with a letter", ""})
 	c.accounts()
 	c.overlay()
+	c.overlayKeys()
 	c.names([]string{"secrets", "required"}, p.Secrets.Required, secretName, problem{ruleSecretName,
 		"%s is no name of a secret", "letters, digits and _, not beginning with a digit", ""})
 	c.names([]string{"migrations", "deny_columns"}, p.Migrations.DenyColumns, columnName, problem{ruleColumnName,
@@ -58,6 +60,8 @@ func (c *checker) all() {
 	c.naming()
 	c.shops()
 	c.taken()
+	c.others()
+	c.shared()
 }
 
 // match holds the value at path against a shape. %s in the message becomes the value.
@@ -215,6 +219,19 @@ func (c *checker) requests() {
 	c.request([]string{"gate", "path"}, p.Gate.Path, gatePath, "without #")
 	c.between([]string{"gate", "status"}, p.Gate.Status, minStatus, maxStatus, "HTTP status")
 
+	c.request([]string{"identity", "path"}, p.Identity.Path, gatePath, "without #")
+	c.match([]string{"identity", "key"}, p.Identity.Key, identityKey, problem{ruleBadName,
+		"%s is no key for the identity record", "letters, digits, _ - and ., at most 100", ""})
+	c.match([]string{"identity", "table"}, p.Identity.Table, columnName, problem{ruleBadName,
+		"%s is no table name", "letters, digits and _, not beginning with a digit", ""})
+	c.choice([]string{"identity", "missing"}, p.Identity.Missing, "warning", "error")
+	c.choice([]string{"gate", "before_release"}, p.Gate.BeforeRelease, BeforeBindings, BeforeAlways, BeforeNever)
+	c.items([]string{"gate", "protected"}, p.Gate.Protected, func(at mark, path string) {
+		if !gatePath.MatchString(path) || slices.Contains(strings.Split(path, "/"), "..") {
+			c.report(at, problem{ruleURLPath, quote(path) + " is no path on a hostname", "a path that begins with one slash, without #", ""})
+		}
+	})
+
 	timeout := p.Gate.Timeout
 	at, ok := c.entry("gate", "timeout")
 	if d := timeout; ok && (d < minTimeout || d > maxTimeout) {
@@ -231,6 +248,17 @@ func (c *checker) requests() {
 	case d > timeout:
 		c.report(at.value, problem{ruleDuration,
 			fmt.Sprintf("an interval of %s is longer than the timeout of %s", short(d), short(timeout)), "several tries before the timeout", ""})
+	}
+}
+
+// choice holds a word against those that are possible.
+func (c *checker) choice(path []string, value string, possible ...string) {
+	if at, ok := c.entry(path...); ok && !slices.Contains(possible, value) {
+		hint := ""
+		if near := nearest(value, possible); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		c.report(at.value, problem{ruleChoice, quote(value) + " is not possible here", "one of " + strings.Join(possible, ", "), hint})
 	}
 }
 

@@ -17,6 +17,7 @@ package fleet
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,12 +31,18 @@ type Policy struct {
 	Naming Naming `yaml:"naming"`
 	// The files in which a shop's branch may differ from main, as globs (*, **, ?, [a-z]) from the top of the repository. Default: wrangler.jsonc and shop-overrides/**.
 	Overlay []string `yaml:"overlay,omitempty"`
+	// The keys of env.<slug> in wrangler.jsonc that a shop's branch may set. Code and how it is built are main's, so keys such as main, build or compatibility_date cannot be in it. Default: account_id, d1_databases, kv_namespaces, limits, name, observability, placement, r2_buckets, route, routes, secrets, triggers and vars.
+	OverlayKeys []string `yaml:"overlay_keys,omitempty"`
 	// Name of the account that shops are on unless they are pinned to another. Default: the first one.
 	DefaultAccount string `yaml:"default_account,omitempty"`
 	// The Cloudflare accounts, by a name of your choice.
 	Accounts []Account `yaml:"accounts"`
 	// Shops that differ from the rules, by slug. A shop that follows the rules need not be listed.
 	Shops map[string]Exception `yaml:"shops,omitempty"`
+	// What is not one shop's and yet may be bound to any shop's Worker, by its name or id at Cloudflare. A shop's data is never behind it.
+	Shared []Shared `yaml:"shared,omitempty"`
+	// How a store tells whose it is, and a release whose stores it sees.
+	Identity Identity `yaml:"identity,omitempty"`
 	// Secrets of the shops' Workers. Only names: values never stand in this file.
 	Secrets Secrets `yaml:"secrets,omitempty"`
 	// What migrations may do to a shop's database.
@@ -65,6 +72,8 @@ type Naming struct {
 	Hostname string `yaml:"hostname"`
 	// Domain of a shop's public web site, such as {slug}.example. Another Worker serves it, from another code base; shops' hostnames are kept off this domain because cookies cross between them.
 	PublicSite string `yaml:"public_site,omitempty"`
+	// Further things that each shop has, by type of binding, such as queue: ["helm-{slug}-events"]. They are named, never numbered.
+	Others map[string][]string `yaml:"others,omitempty"`
 }
 
 // Account is a Cloudflare account.
@@ -107,6 +116,29 @@ type Exception struct {
 	Hostnames []string `yaml:"hostnames,omitempty"`
 	// Domain of this shop's public web site, instead of the one by rule.
 	PublicSite string `yaml:"public_site,omitempty"`
+	// Further things that are this shop's alone, by type of binding: names, or ids where Cloudflare has no names.
+	Others map[string][]string `yaml:"others,omitempty"`
+}
+
+// Shared is something that shops have in common.
+type Shared struct {
+	Name string `yaml:"-"` // the key it stands under: its name or id
+	// Type of binding that reaches it, such as service or queue.
+	Type string `yaml:"type"`
+	// Why no shop's data can be reached through it.
+	Reason string `yaml:"reason"`
+}
+
+// Identity says where the identity records are: the slug of the shop that a store belongs to, inside of each store.
+type Identity struct {
+	// What is asked of a release, on the shop's hostname: {"shop": …, "d1": …, "r2": …, "kv": …}, the slugs that it finds. Default: nothing is asked.
+	Path string `yaml:"path,omitempty"`
+	// Key of the record: the KV key, the R2 object and the row's key in D1. Default: shop_identity.
+	Key string `yaml:"key,omitempty"`
+	// D1 table that holds the record, with text columns key and value. Default: _shop_identity, which shopfleet makes.
+	Table string `yaml:"table,omitempty"`
+	// Whether a store without a record or tag is a warning or an error. Default: warning.
+	Missing string `yaml:"missing,omitempty"`
 }
 
 // Database is what is different about one shop's database.
@@ -149,7 +181,21 @@ type Gate struct {
 	Timeout time.Duration `yaml:"timeout,omitempty"`
 	// Pause between two tries, from 10ms to the timeout. Default: 500ms.
 	Interval time.Duration `yaml:"interval,omitempty"`
+	// Paths that must not answer strangers: each has to send them away (a redirect elsewhere, 401 or 403). Default: none is asked.
+	Protected []string `yaml:"protected,omitempty"`
+	// When a new version is asked before it takes traffic: bindings (when it is bound to stores that the live release did not prove), always or never. Default: bindings.
+	BeforeRelease string `yaml:"before_release,omitempty"`
 }
+
+// The values of Gate.BeforeRelease.
+const (
+	BeforeBindings = "bindings"
+	BeforeAlways   = "always"
+	BeforeNever    = "never"
+)
+
+// IdentityTable is the table that shopfleet makes for the identity record where the policy names none.
+const IdentityTable = "_shop_identity"
 
 // Parse reads the bytes of a fleet.yml. name is the file as the user knows it and only appears in findings. The error,
 // if any, is Findings and the Policy is then nil.
@@ -180,6 +226,9 @@ func (p *Policy) setDefaults() {
 	if len(p.Overlay) == 0 {
 		p.Overlay = []string{"wrangler.jsonc", "shop-overrides/**"}
 	}
+	if len(p.OverlayKeys) == 0 {
+		p.OverlayKeys = slices.Clone(overlayKeys)
+	}
 	for i := range p.Accounts {
 		a := &p.Accounts[i]
 		setDefault(&a.MaxShops, 50)
@@ -193,6 +242,10 @@ func (p *Policy) setDefaults() {
 	setDefault(&p.Gate.Status, 200)
 	setDefault(&p.Gate.Timeout, defaultTimeout)
 	setDefault(&p.Gate.Interval, 500*time.Millisecond)
+	setDefault(&p.Gate.BeforeRelease, BeforeBindings)
+	setDefault(&p.Identity.Key, "shop_identity")
+	setDefault(&p.Identity.Table, IdentityTable)
+	setDefault(&p.Identity.Missing, "warning")
 }
 
 func setDefault[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }

@@ -59,6 +59,36 @@ type Shop struct {
 	Account    Account  // the account it is on
 	Hostnames  []string // further hostnames it may answer to
 	PublicSite string   // domain of its public web site, which no hostname of the shop may share; "" when not known
+
+	// Others are the further things it may be bound to: names, or ids, by type of binding.
+	Others map[string][]string
+}
+
+// Owns says whether a thing is this shop's by the fleet policy: typ is a type of binding on the wire, name what the thing
+// is called there. Databases, namespaces and buckets are known by their names, never by an id alone.
+func (s Shop) Owns(typ, name string) bool {
+	if name == "" {
+		return false
+	}
+	switch typ {
+	case "d1":
+		if name == s.D1 {
+			return true
+		}
+	case "kv_namespace":
+		if name == s.KV {
+			return true
+		}
+	case "r2_bucket":
+		if name == s.R2 {
+			return true
+		}
+	case "service", "durable_object_namespace", "tail_consumer":
+		if name == s.Worker {
+			return true
+		}
+	}
+	return slices.Contains(s.Others[typ], name)
 }
 
 // Environment is the shop's environment on GitHub: where its deployments are listed and its secrets are kept. It has no
@@ -116,6 +146,7 @@ func (p *Policy) shop(slug string) Shop {
 		Account:    account,
 		Hostnames:  slices.Clone(e.Hostnames),
 		PublicSite: name(p.Naming.PublicSite, e.PublicSite),
+		Others:     p.others(slug, e),
 	}
 }
 

@@ -50,7 +50,15 @@ const (
 	ruleTooDeep        = "hostname-too-deep" // the universal certificate covers one label under the zone
 	rulePublicSite     = "public-site"       // shares a domain, and so its cookies, with a shop
 
+	// What may be bound.
+	ruleBindingType = "binding-type"   // not a type of binding that reaches something with a name
+	ruleOthersWide  = "naming-overlap" // two naming rules of one type could give two shops one name
+	ruleReason      = "shared-reason"  // a shared thing without a reason that says something
+	ruleSharedOwned = "shared-is-a-shops"
+
 	// Paths and requests.
+	ruleOverlayKey  = "overlay-key" // a key of wrangler.jsonc that changes code or its build, or none
+	ruleChoice      = "choice"      // not one of the words that are possible here
 	ruleOverlayPath = "overlay-path"
 	ruleOverlayWide = "overlay-too-wide"
 	rulePath        = "path"

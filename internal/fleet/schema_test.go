@@ -33,6 +33,8 @@ func generate(t *testing.T) []byte {
 			return &invopop.Schema{Type: "string", Pattern: durationShape.String()}
 		case reflect.TypeFor[[]Account]():
 			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/Account"}}
+		case reflect.TypeFor[[]Shared]():
+			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/Shared"}}
 		}
 		return nil
 	}
@@ -42,6 +44,9 @@ func generate(t *testing.T) []byte {
 	account := r.Reflect(&Account{})
 	account.Version = ""
 	root.Definitions["Account"] = account
+	shared := r.Reflect(&Shared{})
+	shared.Version = ""
+	root.Definitions["Shared"] = shared
 
 	at := func(def, property string) *invopop.Schema {
 		s := root
@@ -102,6 +107,28 @@ func generate(t *testing.T) []byte {
 	pattern("BuildInfo", urlPath, "url")
 	pattern("Gate", gatePath, "path")
 	between("Gate", "status", minStatus, maxStatus)
+	pattern("Gate", gatePath, "protected")
+	choice := func(def, property string, words ...string) {
+		for _, word := range words {
+			at(def, property).Enum = append(at(def, property).Enum, word)
+		}
+	}
+	choice("Gate", "before_release", BeforeBindings, BeforeAlways, BeforeNever)
+	choice("Identity", "missing", "warning", "error")
+	choice("Shared", "type", bindingTypes...)
+	pattern("Identity", gatePath, "path")
+	pattern("Identity", identityKey, "key")
+	pattern("Identity", columnName, "table")
+	pattern("", overlayKey, "overlay_keys")
+	at("", "overlay_keys").MinItems = &one
+	at("", "shared").PropertyNames = &invopop.Schema{Pattern: resourceName.String()}
+	for _, def := range []string{"Naming", "Exception"} {
+		names := &invopop.Schema{}
+		for _, typ := range bindingTypes {
+			names.Enum = append(names.Enum, typ)
+		}
+		at(def, "others").PropertyNames = names
+	}
 
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
