@@ -33,6 +33,7 @@ const (
 	unused        // the result is not looked at: null is fine for every caller, wire.md §11
 	rows          // carries table rows: eight times the usual body limit
 	graphql       // {data, errors} instead of the envelope, and a limit of its own
+	content       // success is the thing itself, not an envelope; a failure has one
 )
 
 // endpoints lists every call this package can make, under the name of the method that makes it.
@@ -55,6 +56,7 @@ var endpoints = map[string]endpoint{
 	"CreateDeployment":    {"POST", "/accounts/{account}/workers/scripts/{script}/deployments", adds, plain},
 	"PatchScriptSettings": {"PATCH", "/accounts/{account}/workers/scripts/{script}/script-settings", sets, unused},
 	"SecretsBulk":         {"PATCH", "/accounts/{account}/workers/scripts/{script}/secrets-bulk", sets, unused},
+	"WorkerContent":       {"GET", "/accounts/{account}/workers/scripts/{script}/content/v2", reads, content},
 	"DeleteWorker":        {"DELETE", "/accounts/{account}/workers/scripts/{script}", sets, unused},
 
 	"AssetsSession": {"POST", "/accounts/{account}/workers/scripts/{script}/assets-upload-session", sets, plain}, // touches no Worker
@@ -92,6 +94,14 @@ var endpoints = map[string]endpoint{
 	"KVNamespaces":      {"GET", "/accounts/{account}/storage/kv/namespaces", reads, plain},
 	"CreateKVNamespace": {"POST", "/accounts/{account}/storage/kv/namespaces", adds, plain},
 	"DeleteKVNamespace": {"DELETE", "/accounts/{account}/storage/kv/namespaces/{namespace}", sets, unused},
+	"R2Object":          {"GET", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", reads, content},
+	"PutR2Object":       {"PUT", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", sets, unused},
+	"KVValue":           {"GET", "/accounts/{account}/storage/kv/namespaces/{namespace}/values/{key}", reads, content},
+	"PutKVValue":        {"PUT", "/accounts/{account}/storage/kv/namespaces/{namespace}/values/{key}", sets, unused},
+
+	"TaggedResources": {"GET", "/accounts/{account}/tags/resources", reads, plain},
+	"Tags":            {"GET", "/accounts/{account}/tags", reads, plain},
+	"PutTags":         {"PUT", "/accounts/{account}/tags", sets, unused}, // conditional on the etag
 }
 
 // expand fills the path template. Names come from config and branches, which are hostile: one that would reach another
@@ -137,6 +147,8 @@ func (e endpoint) service() string {
 		return "workers"
 	case strings.Contains(e.path, "/dns_records"):
 		return "dns"
+	case strings.Contains(e.path, "/tags"):
+		return "tags"
 	}
 	return "account"
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,7 @@ var results = map[string]string{
 	"D1Databases": `[]`, "D1Database": `{"uuid":"u"}`, "D1Read": `[{"results":[],"success":true}]`, "D1Exec": `[{"results":[],"success":true}]`,
 	"D1Bookmark": `{"bookmark":"b"}`, "D1Import": `{"success":true,"status":"complete"}`, "D1Restore": `{"bookmark":"b","previous_bookmark":"p"}`, "CreateD1": `{"uuid":"u"}`,
 	"R2Buckets": `{"buckets":[]}`, "R2Bucket": `{"name":"b"}`, "KVNamespaces": `[]`, "CreateKVNamespace": `{"id":"k","title":"t"}`, "GraphQL": `{"viewer":{}}`,
+	"TaggedResources": `[]`, "Tags": `{"tags":{}}`,
 }
 
 // methods calls every exported method that talks to the API, with arguments that are good enough to be sent.
@@ -118,6 +120,10 @@ func sampleForm(t *testing.T) (body []byte, contentType string) {
 	return buf.Bytes(), w.FormDataContentType()
 }
 
+// undescribed are in neither description: recorded from wrangler (wire.md §5.5), documented apart as a beta, or the object
+// calls of which only listing and deleting are described. package simtest has the same list with its reasons.
+var undescribed = []string{"UploadAsset", "TaggedResources", "Tags", "PutTags", "R2Object", "PutR2Object"}
+
 // TestEveryMethodUsesItsEndpoint calls every exported method on a client and on its read-only twin, and compares what
 // reached the server with the table and with Cloudflare's OpenAPI descriptions.
 func TestEveryMethodUsesItsEndpoint(t *testing.T) {
@@ -167,7 +173,7 @@ func TestEveryMethodUsesItsEndpoint(t *testing.T) {
 		for _, s := range specs {
 			known += s.check(t, name, requests[0])
 		}
-		if known == 0 && name != "UploadAsset" { // recorded from wrangler (wire.md §5.5), and in neither description
+		if known == 0 && !slices.Contains(undescribed, name) {
 			t.Errorf("%s: %s %s is in no OpenAPI description", name, row.method, row.path)
 		}
 

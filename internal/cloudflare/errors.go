@@ -103,7 +103,7 @@ func (e *Error) Is(target error) bool {
 	case ErrNotFound:
 		return e.notFound()
 	case ErrConflict:
-		return e.envelope && (e.Status == http.StatusConflict || e.has(conflictCodes[e.service]))
+		return e.envelope && (e.Status == http.StatusConflict || e.Status == http.StatusPreconditionFailed || e.has(conflictCodes[e.service]))
 	case ErrRateLimited:
 		return e.rateLimited()
 	case ErrUnauthorized:

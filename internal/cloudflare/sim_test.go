@@ -289,3 +289,58 @@ func try[T any](v T, err error) func(*testing.T) T {
 		return v
 	}
 }
+
+func TestIdentityCalls(t *testing.T) {
+	w, c := simulated(t)
+	a := w.Account(t, account, "kvick-1")
+	if err := errors.Join(a.AddKV("helm-swicked-kv", "a1f0c3d2e4b5968778695a4b3c2d1e0f"), a.AddR2("helm-swicked-assets")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, kv, bucket := t.Context(), "a1f0c3d2e4b5968778695a4b3c2d1e0f", "helm-swicked-assets"
+	if _, err := c.KVValue(ctx, kv, "shop_identity"); !errors.Is(err, cloudflare.ErrNotFound) {
+		t.Errorf("a key that does not exist: %v", err)
+	}
+	if _, err := c.R2Object(ctx, bucket, "", "shop_identity"); !errors.Is(err, cloudflare.ErrNotFound) {
+		t.Errorf("an object that does not exist: %v", err)
+	}
+	if err := errors.Join(c.PutKVValue(ctx, kv, "shop_identity", "swicked"), c.PutR2Object(ctx, bucket, "", "shop_identity", []byte("swicked"))); err != nil {
+		t.Fatal(err)
+	}
+	value, err := c.KVValue(ctx, kv, "shop_identity")
+	object, err2 := c.R2Object(ctx, bucket, "", "shop_identity")
+	if err != nil || err2 != nil || value != "swicked" || string(object) != "swicked" {
+		t.Errorf("read back %q, %v and %q, %v", value, err, object, err2)
+	}
+
+	tags, err := c.Tags(ctx, "kv_namespace", kv)
+	if err != nil || len(tags.Tags) != 0 {
+		t.Fatalf("Tags = %v, %v", tags, err)
+	}
+	tags.Tags = map[string]string{"shop": "swicked", "team": "pos"}
+	if err := c.PutTags(ctx, tags); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.PutTags(ctx, tags); !errors.Is(err, cloudflare.ErrConflict) {
+		t.Errorf("writing over tags that changed since: %v", err)
+	}
+	list, err := c.TaggedResources(ctx, "shop")
+	if err != nil || len(list) != 1 || list[0].ID != kv || list[0].Type != "kv_namespace" || list[0].Tags["shop"] != "swicked" {
+		t.Errorf("TaggedResources = %v, %v", list, err)
+	}
+	if list, err := c.TaggedResources(ctx, "nobody"); err != nil || len(list) != 0 {
+		t.Errorf("TaggedResources of another key = %v, %v", list, err)
+	}
+
+	if _, err := c.WorkerContent(ctx, "helm-swicked"); !errors.Is(err, cloudflare.ErrNotFound) {
+		t.Errorf("the code of no Worker: %v", err)
+	}
+	contentType, body := form(t, "export default { fetch() {} }", nil)
+	if _, err := c.PutWorker(ctx, "helm-swicked", contentType, body); err != nil {
+		t.Fatal(err)
+	}
+	code, err := c.WorkerContent(ctx, "helm-swicked")
+	want := cloudflare.Content{Main: "index.js", Modules: []cloudflare.ContentModule{{Name: "index.js", ContentType: "application/javascript+module", Body: []byte("export default { fetch() {} }")}}}
+	if err != nil || !reflect.DeepEqual(code, want) {
+		t.Errorf("WorkerContent = %v, %v", code, err)
+	}
+}

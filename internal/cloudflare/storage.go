@@ -1,7 +1,10 @@
 package cloudflare
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"mime/multipart"
 	"net/http"
 	"time"
 
@@ -98,4 +101,37 @@ func (c *Client) DeleteKVNamespace(ctx context.Context, id string) error {
 		_, err := api.DeleteWorkersKVNamespace(ctx, c.account(), id)
 		return err
 	})
+}
+
+// KVValue reads a value; ErrNotFound when there is no such key, or no such namespace.
+func (c *Client) KVValue(ctx context.Context, namespaceID, key string) (string, error) {
+	var value verbatim
+	err := c.raw(ctx, request{op: "KVValue", args: []string{namespaceID, key}}, &value)
+	return string(value.Body), err
+}
+
+// PutKVValue writes a value that does not expire, as the form that the OpenAPI description asks for.
+func (c *Client) PutKVValue(ctx context.Context, namespaceID, key, value string) error {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	if err := errors.Join(form.WriteField("value", value), form.Close()); err != nil {
+		return err
+	}
+	r := request{op: "PutKVValue", args: []string{namespaceID, key}, body: body.Bytes(), header: http.Header{"Content-Type": {form.FormDataContentType()}}}
+	return c.raw(ctx, r, nil)
+}
+
+// R2Object reads an object; ErrNotFound when there is no such object, or no such bucket. It is for small objects: what is
+// longer than a body may be (Client.MaxBody) is an error.
+func (c *Client) R2Object(ctx context.Context, bucket, inJurisdiction, key string) ([]byte, error) {
+	var object verbatim
+	err := c.raw(ctx, request{op: "R2Object", args: []string{bucket, key}, header: jurisdiction(inJurisdiction)}, &object)
+	return object.Body, err
+}
+
+// PutR2Object writes an object of plain text.
+func (c *Client) PutR2Object(ctx context.Context, bucket, inJurisdiction, key string, text []byte) error {
+	header := jurisdiction(inJurisdiction)
+	header.Set("Content-Type", "text/plain;charset=UTF-8")
+	return c.raw(ctx, request{op: "PutR2Object", args: []string{bucket, key}, body: text, header: header}, nil)
 }

@@ -136,7 +136,7 @@ func (t *transport) exchange(req *http.Request, cl *call) (envelope, http.Header
 	}
 	defer resp.Body.Close()
 	limit := t.maxBody
-	if cl.shape == rows {
+	if cl.shape == rows || cl.shape == content {
 		limit *= rowsFactor
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
@@ -204,6 +204,13 @@ func (cl *call) judge(resp *http.Response, body []byte) (envelope, *Error) {
 	if len(body) == 0 && (status == http.StatusNoContent || status == http.StatusResetContent) && cl.effect != reads {
 		return envelope{Success: true, Result: json.RawMessage("{}")}, nil
 	}
+	if cl.shape == content && status == http.StatusOK {
+		text, err := json.Marshal(verbatim{resp.Header.Get("Content-Type"), resp.Header.Get("Cf-Entrypoint"), body})
+		if err != nil {
+			return envelope{}, cl.odd(status, err)
+		}
+		return envelope{Success: true, Result: text}, nil
+	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
 		if head := bytes.TrimSpace(body); len(head) > 0 && head[0] == '<' {
@@ -233,6 +240,12 @@ func (cl *call) judge(resp *http.Response, body []byte) (envelope, *Error) {
 		answer.Result = json.RawMessage("null")
 	}
 	return answer, nil
+}
+
+// verbatim is an answer that is the thing asked for, as it goes through the frame of the others.
+type verbatim struct {
+	ContentType, Entrypoint string
+	Body                    []byte
 }
 
 // refused is the API's own no.
