@@ -88,7 +88,10 @@ func (n Naming) patterns(typ string) []string {
 	case "service", "durable_object_namespace", "tail_consumer":
 		all = append(all, n.Worker)
 	}
-	return append(all, n.Others[typ]...)
+	for _, as := range sameThings(typ) {
+		all = append(all, n.Others[as]...)
+	}
+	return all
 }
 
 // first is the shop's name of one type that does not come from others.
@@ -147,11 +150,12 @@ func (c *checker) others() {
 					c.report(at, problem{ruleBadName, quote(name) + " is no name or id", "letters, digits, _ - . and /", ""})
 					return
 				}
-				if other, ok := seen[[2]string{typ, name}]; ok {
+				thing := [2]string{sameThings(typ)[0], name}
+				if other, ok := seen[thing]; ok && other.slug != slug {
 					c.report(at, problem{ruleTakenName, fmt.Sprintf("the %s %s is also that of shop %s", typ, quote(name), other.slug),
 						"a thing that no other shop has", ""})
 				}
-				seen[[2]string{typ, name}] = owner{slug, at}
+				seen[thing] = owner{slug, at}
 				c.ruledName(at, typ, name, slug, p.Naming.patterns(typ))
 			})
 		}
@@ -162,13 +166,11 @@ func (c *checker) others() {
 		for _, typ := range []string{"d1", "kv_namespace", "r2_bucket", "service"} {
 			key := map[string]string{"d1": "d1", "kv_namespace": "kv", "r2_bucket": "r2", "service": "worker"}[typ]
 			if at, ok := c.entry(exception(slug, key)...); ok {
-				c.ruledName(at.value, typ, s.first(typ), slug, p.Naming.Others[typ])
+				c.ruledName(at.value, typ, s.first(typ), slug, p.Naming.patterns(typ)[1:])
 			}
-			for _, as := range sameThings(typ) {
-				if other, ok := seen[[2]string{as, s.first(typ)}]; ok && other.slug != slug {
-					c.report(other.at, problem{ruleTakenName, fmt.Sprintf("the %s %s is that of shop %s", as, quote(s.first(typ)), slug),
-						"a thing that no other shop has", ""})
-				}
+			if other, ok := seen[[2]string{typ, s.first(typ)}]; ok && other.slug != slug {
+				c.report(other.at, problem{ruleTakenName, fmt.Sprintf("the %s %s is that of shop %s", typ, quote(s.first(typ)), slug),
+					"a thing that no other shop has", ""})
 			}
 		}
 	}
@@ -176,8 +178,8 @@ func (c *checker) others() {
 
 // sameThings are the types of binding that reach the same kind of thing.
 func sameThings(typ string) []string {
-	if typ == "service" {
-		return []string{"service", "durable_object_namespace", "tail_consumer"}
+	if workers := []string{"service", "durable_object_namespace", "tail_consumer"}; slices.Contains(workers, typ) {
+		return workers
 	}
 	return []string{typ}
 }
@@ -251,7 +253,7 @@ func (c *checker) shared() {
 			}
 		}
 		for slug := range p.Shops {
-			if p.shop(slug).Owns(s.Type, s.Name) {
+			if slices.ContainsFunc(sameThings(s.Type), func(typ string) bool { return p.shop(slug).Owns(typ, s.Name) }) {
 				c.report(at.key, problem{ruleSharedOwned, quote(s.Name) + " is shop " + slug + "'s", "something that no shop owns", ""})
 			}
 		}
