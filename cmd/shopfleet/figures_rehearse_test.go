@@ -187,6 +187,7 @@ func rehearseChild(out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	base := main["wrangler.jsonc"]
 	delete(main, "wrangler.jsonc")
 	for name, content := range main {
 		at := filepath.Join(dir, filepath.FromSlash(name))
@@ -214,6 +215,7 @@ func rehearseChild(out io.Writer) (err error) {
 			want, err := builder.Prepare(ctx, deploy.Source{
 				Policy: policy, Shop: shop, Commit: strings.Repeat("a", 40), Main: strings.Repeat("b", 40), Dir: dir, Tree: "helm",
 				ConfigName: "wrangler.jsonc", Config: shopConfig(overlay["wrangler.jsonc"], slug, i),
+				Base: deploy.Base{Config: base},
 			})
 			if err != nil {
 				return err

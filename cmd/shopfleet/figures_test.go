@@ -161,9 +161,10 @@ func (b *bench) single(latency time.Duration, goal float64) ([]figure, error) {
 
 // arena is a world, a repository of shops, and the environment that joins them.
 type arena struct {
-	world *sim.World
-	repo  *git.Repository
-	env   []string
+	overlays map[string]map[string][]byte // files of the shops' branches, by slug
+	world    *sim.World
+	repo     *git.Repository
+	env      []string
 }
 
 func (a *arena) close() { a.world.Close() }
@@ -201,6 +202,7 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 		return nil, err
 	}
 	drafts := []git.Draft{{Branch: "main", Message: "helm", Files: main}}
+	overlays := map[string]map[string][]byte{}
 	for i, slug := range slugs {
 		files := overlay
 		if slug != "swicked" {
@@ -211,6 +213,7 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 			}
 			files = map[string][]byte{"wrangler.jsonc": shopConfig(overlay["wrangler.jsonc"], slug, i)}
 		}
+		overlays[slug] = files
 		drafts = append(drafts, git.Draft{Branch: "shops/" + slug, From: "main", Message: "overlay", Files: files})
 	}
 	if _, err := repo.Write(ctx, drafts...); err != nil {
@@ -225,7 +228,7 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 		"SHOPFLEET_EDGE_URL=" + at.Edge, "PATH=" + os.Getenv("PATH"), "HOME=" + b.dir,
 		"CI=true", "WRANGLER_SEND_METRICS=false", "WRANGLER_HIDE_BANNER=true", "DO_NOT_TRACK=1", "NO_COLOR=1",
 	}
-	return &arena{world: w, repo: repo, env: env}, nil
+	return &arena{world: w, repo: repo, env: env, overlays: overlays}, nil
 }
 
 // shopIDs are the ids of the stores of shop number i.
@@ -240,23 +243,42 @@ func shopConfig(overlay []byte, slug string, i int) []byte {
 		"a1f0c3d2e4b5968778695a4b3c2d1e0f", kv, "swicked", slug).Replace(string(overlay)))
 }
 
-// change commits a change of the code to a shop's branch.
+// change changes the code on main, and carries a shop's branch there. Shops that are changed one after the other get the
+// same change.
 func (a *arena) change(slug string) error {
 	ctx := context.Background()
-	branch, err := a.repo.Branch(ctx, "shops/"+slug)
-	if err != nil {
-		return err
+	var code [2][]byte
+	for i, name := range []string{"main", "shops/" + slug} {
+		branch, err := a.repo.Branch(ctx, name)
+		if err != nil {
+			return err
+		}
+		files, err := a.repo.Files(ctx, "src/time.ts", branch.Commit())
+		if err != nil {
+			return err
+		}
+		code[i] = files[0].Data
 	}
-	files, err := a.repo.Files(ctx, "src/time.ts", branch.Commit())
-	if err != nil {
-		return err
+	if bytes.Equal(code[0], code[1]) {
+		changed := append(bytes.Clone(code[0]), "\nconsole.log(\"changed\");\n"...)
+		if _, err := a.repo.Write(ctx, git.Draft{Branch: "main", Message: "change", Files: map[string][]byte{"src/time.ts": changed}}); err != nil {
+			return err
+		}
 	}
-	code := append(bytes.Clone(files[0].Data), "\nconsole.log(\"changed\");\n"...)
-	_, err = a.repo.Write(ctx, git.Draft{Branch: "shops/" + slug, Message: "change", Files: map[string][]byte{"src/time.ts": code}})
+	return a.rebase(slug)
+}
+
+// rebase makes a shop's branch anew from main.
+func (a *arena) rebase(slug string) error {
+	ctx := context.Background()
+	if out, err := exec.CommandContext(ctx, "git", "-C", a.repo.Dir, "update-ref", "-d", "refs/heads/shops/"+slug).CombinedOutput(); err != nil {
+		return fmt.Errorf("deleting a branch: %w\n%s", err, out)
+	}
+	_, err := a.repo.Write(ctx, git.Draft{Branch: "shops/" + slug, From: "main", Message: "overlay", Files: a.overlays[slug]})
 	return err
 }
 
-// hide takes the last four migrations away from a branch; restore brings them back.
+// hide takes the last four migrations away from main and a shop's branch; restore brings them back.
 func (a *arena) hide(slug string) (restore func() error, err error) {
 	ctx := context.Background()
 	main, err := tree(helmMain)
@@ -269,11 +291,15 @@ func (a *arena) hide(slug string) (restore func() error, err error) {
 			files[name], names = content, append(names, name)
 		}
 	}
-	_, err = a.repo.Write(ctx, git.Draft{Branch: "shops/" + slug, Message: "hide", Remove: names})
+	if _, err = a.repo.Write(ctx, git.Draft{Branch: "main", Message: "hide", Remove: names}); err != nil {
+		return nil, err
+	}
 	return func() error {
-		_, err := a.repo.Write(ctx, git.Draft{Branch: "shops/" + slug, Message: "restore", Files: files})
-		return err
-	}, err
+		if _, err := a.repo.Write(ctx, git.Draft{Branch: "main", Message: "restore", Files: files}); err != nil {
+			return err
+		}
+		return a.rebase(slug)
+	}, a.rebase(slug)
 }
 
 // shopfleet measures our first deploy and our redeploy.

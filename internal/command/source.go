@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -199,7 +200,18 @@ func (c *checkout) sourcesAt(ctx context.Context, slugs []string, at map[string]
 	if len(shops) == 0 {
 		return sources, problems
 	}
+	var group errgroup.Group
+	var rivals *deploy.Rivals
+	group.Go(func() (err error) {
+		rivals, err = c.rivals(ctx, commits)
+		return err
+	})
 	configs, trees, bases, err := c.read(ctx, tips)
+	var mains map[string]onMain
+	if err == nil {
+		mains, err = c.mains(ctx, bases)
+	}
+	err = errors.Join(err, group.Wait())
 	for i, shop := range shops {
 		if err != nil {
 			problems[shop.Slug] = err
@@ -210,6 +222,9 @@ func (c *checkout) sourcesAt(ctx context.Context, slugs []string, at map[string]
 			problems[shop.Slug] = problem
 			continue
 		}
+		at := mains[src.Main]
+		src.Base = deploy.Base{Config: at.config, Changes: changes(at.tree, trees[i])}
+		src.Rivals = rivals
 		sources[shop.Slug] = src
 	}
 	return sources, problems
@@ -242,6 +257,94 @@ func (c *checkout) read(ctx context.Context, commits []string) (configs []git.Fi
 	}
 	err = group.Wait()
 	return configs, trees, bases, err
+}
+
+// onMain is what is needed of a commit of main that shops sit on.
+type onMain struct {
+	config []byte // nil without one
+	tree   git.Tree
+}
+
+// mains reads the commits of main below the shops, each once.
+func (c *checkout) mains(ctx context.Context, bases []base) (map[string]onMain, error) {
+	var commits []string
+	for _, b := range bases {
+		if b.err == nil {
+			commits = append(commits, b.commit)
+		}
+	}
+	slices.Sort(commits)
+	commits = slices.Compact(commits)
+	mains := map[string]onMain{}
+	if len(commits) == 0 {
+		return mains, nil
+	}
+	var configs []git.File
+	var trees []git.Tree
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		configs, err = c.objects.Files(ctx, configFile, commits...)
+		return err
+	})
+	group.Go(func() (err error) {
+		trees, err = c.objects.Trees(ctx, commits...)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, commit := range commits {
+		// A config that is a link, or too large, is none: the finding about it says so.
+		mains[commit] = onMain{configs[i].Data, trees[i]}
+	}
+	return mains, nil
+}
+
+// changes are the paths in which two trees differ, in the order of their names.
+func changes(from, to git.Tree) []deploy.Change {
+	before := make(map[string]git.Entry, len(from))
+	for _, e := range from {
+		before[e.Path] = e
+	}
+	var out []deploy.Change
+	for _, e := range to {
+		old, ok := before[e.Path]
+		if !ok || old.ID != e.ID || old.Mode != e.Mode {
+			out = append(out, deploy.Change{Path: e.Path, Before: uint32(old.Mode), After: uint32(e.Mode)})
+		}
+		delete(before, e.Path)
+	}
+	for path, e := range before {
+		out = append(out, deploy.Change{Path: path, Before: uint32(e.Mode)})
+	}
+	slices.SortFunc(out, func(a, b deploy.Change) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
+// rivals reads the configs of all shops' branches, in one process. A branch without one claims nothing.
+func (c *checkout) rivals(ctx context.Context, commits map[string]string) (*deploy.Rivals, error) {
+	var branches []deploy.Branch
+	var tips []string
+	for _, b := range c.tips {
+		slug, ok := c.policy.Slug(b.Name)
+		if !ok {
+			continue
+		}
+		if shop, err := c.policy.Shop(slug); err == nil { // what is wrong with a slug is its own shop's to hear
+			branches, tips = append(branches, deploy.Branch{Shop: shop}), append(tips, commits[b.Name])
+		}
+	}
+	if len(tips) == 0 {
+		return nil, nil
+	}
+	configs, err := c.repo.Files(ctx, configFile, tips...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configs of all shops' branches: %w", err)
+	}
+	for i, f := range configs {
+		branches[i].Config = f.Data
+	}
+	return deploy.NewRivals(c.policy, configFile, branches), nil
 }
 
 // source puts together what is known of one shop, and its tree on disk.

@@ -32,6 +32,10 @@ type Source struct {
 	// ConfigName is the config's path in the tree, Config its bytes.
 	ConfigName string
 	Config     []byte
+	// Base is what main has, and where the commit is different.
+	Base Base
+	// Rivals are all shops' branches, to see what two of them claim; nil is none.
+	Rivals *Rivals
 	// Environ is where build.command's environment is picked from; credentials never pass.
 	Environ []string
 	// NoBuildCommand is why no build.command may run; "" lets it run.
@@ -76,6 +80,9 @@ type Desired struct {
 	OverwriteOutside bool
 	AllowDestructive bool
 	Tool             string // the version of shopfleet, for the journal
+
+	policy    *fleet.Policy
+	contested []contest // what other branches claim too, and nothing offline says whose it is
 }
 
 // Builder prepares shops. It builds a bundle once for all shops that share
@@ -111,10 +118,11 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate,
 		Tool: src.Tool, Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
 		AllowDestructive: src.AllowDestructive, DenyColumns: src.Policy.Migrations.DenyColumns,
+		policy: src.Policy,
 	}
 	want.warn(config.Warnings)
 	want.RequiredSecrets = union(src.Policy.Secrets.Required, config.RequiredSecrets)
-	want.Findings = append(want.Findings, admitOffline(want)...)
+	want.Findings = append(want.Findings, admitOffline(want, src)...)
 	want.Findings = append(want.Findings, admitBuildCommand(config, src.NoBuildCommand)...)
 	collect := func(err error) error {
 		var findings Findings
@@ -181,6 +189,10 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		if err := want.setBuildInfo(ctx, src, config, infoPath); err != nil {
 			return nil, err
 		}
+	}
+	// Last, since the other branches are read meanwhile.
+	if want.admitClaims(src.Rivals); want.Findings.Blocking() {
+		return nil, want.Findings.sorted()
 	}
 	return want, nil
 }

@@ -502,15 +502,15 @@ func TestUploadThatReleasesIsAsked(t *testing.T) {
 func TestReleasedBeforeUploadThatReleases(t *testing.T) {
 	s := newStage(t)
 	s.mustDeploy()
-	was := s.config
-	s.replaceConfig(`"triggers": {`, `"migrations": [{ "tag": "v1", "new_sqlite_classes": ["Till"] }], "triggers": {`)
+	was, base := s.config, s.base
+	s.replaceConfig(`"workers_dev": false,`, `"migrations": [{ "tag": "v1", "new_sqlite_classes": ["Till"] }], "workers_dev": false,`)
 	s.write("src/index.ts", string(s.read("src/index.ts"))+"\nexport class Till {}\n")
 	e, want, have, plan, err := s.plan(context.Background())
 	s.must(err)
 	if !plan.Has(deploy.ActionPut) {
 		t.Fatalf("steps %+v", plan.Steps)
 	}
-	s.config = was
+	s.config, s.base = was, base
 	s.write("public/new.txt", "newer")
 	newer := s.mustDeploy().VersionID
 	s.passed += 3 * time.Second

@@ -101,7 +101,7 @@ func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	}
 	account.fill(want, have)
 	live(deployments, &have.Live)
-	return have, e.lookCloser(ctx, want, have, known)
+	return have, e.lookCloser(ctx, want, have, account, known)
 }
 
 // Live reads what takes a Worker's traffic; its Version is "" when nothing is released. One call.
@@ -229,20 +229,35 @@ func (l *lists) fill(want *Desired, have *State) {
 		}
 	}
 	have.Databases, have.Namespaces, have.Buckets = map[string]string{}, map[string]string{}, map[string]bool{}
-	for _, db := range want.Config.D1 {
-		if name, ok := l.databases[db.DatabaseID]; ok {
-			have.Databases[db.DatabaseID] = name
+	for _, b := range want.Config.Bindings {
+		l.names(ReachOf(b), have)
+	}
+	for _, w := range l.workers {
+		for _, r := range w.Routes {
+			covers := func(route wrangler.Route) bool { return shadows(r.Pattern, route) }
+			if w.Name != want.Config.Name && slices.ContainsFunc(want.Config.Routes, covers) {
+				have.Shadows = append(have.Shadows, Route{ID: r.ID, Pattern: r.Pattern, Worker: w.Name})
+			}
 		}
 	}
-	for _, b := range want.Config.Bindings {
-		switch b.Type {
+	slices.SortFunc(have.Shadows, func(a, b Route) int { return compare(a.Pattern+" "+a.Worker, b.Pattern+" "+b.Worker) })
+}
+
+// names takes from the account's lists what it calls the things that are reached.
+func (l *lists) names(all []Reach, have *State) {
+	for _, r := range all {
+		switch r.Type {
+		case "d1":
+			if name, ok := l.databases[r.Resource]; ok {
+				have.Databases[r.Resource] = name
+			}
 		case "kv_namespace":
-			if title, ok := l.namespaces[b.Field("namespace_id")]; ok {
-				have.Namespaces[b.Field("namespace_id")] = title
+			if title, ok := l.namespaces[r.Resource]; ok {
+				have.Namespaces[r.Resource] = title
 			}
 		case "r2_bucket":
-			if l.buckets[b.Field("bucket_name")] {
-				have.Buckets[b.Field("bucket_name")] = true
+			if r.Jurisdiction == "" && l.buckets[r.Resource] {
+				have.Buckets[r.Resource] = true
 			}
 		}
 	}
@@ -293,9 +308,10 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 }
 
 // lookCloser is the second round of Observe.
-func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, databaseKnown bool) error {
+func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, account *lists, databaseKnown bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	worker := want.Config.Name
+	var reached []Reach // by a live version of somebody else
 	group.Go(func() (err error) {
 		if !databaseKnown {
 			if have.Database, err = exploreDatabase(ctx, e.CF, want.Database); err != nil {
@@ -319,6 +335,13 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, dat
 			have.Live.Bindings, err = json.Marshal(v.Bindings)
 			if err != nil {
 				return fmt.Errorf("reading the bindings of %s: %w", worker, err)
+			}
+			for _, b := range v.Bindings {
+				all, err := ReachOfLive(b.JSON)
+				if err != nil {
+					return fmt.Errorf("reading the bindings of %s: %w", worker, err)
+				}
+				reached = append(reached, all...)
 			}
 			return nil
 		})
@@ -345,9 +368,15 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, dat
 			return notFoundIsEmpty(err, "listing the secrets of "+worker)
 		})
 	}
+	e.lookAtBuckets(ctx, group, want, have)
 	e.lookAtDNS(ctx, group, want, have)
+	e.lookAtChangeset(ctx, group, want, have)
 	e.lookAtRoutes(ctx, group, want, have)
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	account.names(reached, have)
+	return nil
 }
 
 // lookAtDNS reads the records that stand at hostnames which are to be attached.
@@ -370,6 +399,73 @@ func (e *Engine) lookAtDNS(ctx context.Context, group *errgroup.Group, want *Des
 			return doing(err, "reading the DNS records of "+host)
 		})
 	}
+}
+
+// lookAtBuckets reads the buckets of other jurisdictions where the config binds one: the account's list leaves them out.
+func (e *Engine) lookAtBuckets(ctx context.Context, group *errgroup.Group, want *Desired, have *State) {
+	wanted := map[string][]string{}
+	for _, b := range want.Config.Bindings {
+		for _, r := range ReachOf(b) {
+			if r.Type == "r2_bucket" && r.Jurisdiction != "" {
+				wanted[r.Jurisdiction] = append(wanted[r.Jurisdiction], r.Resource)
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return
+	}
+	group.Go(func() error {
+		for jurisdiction, names := range wanted {
+			list, err := e.CF.R2Buckets(ctx, jurisdiction)
+			if err != nil {
+				return fmt.Errorf("listing R2 buckets of jurisdiction %s: %w", jurisdiction, err)
+			}
+			for _, b := range list {
+				if slices.Contains(names, b.Name) {
+					have.Buckets[bucketKey(b.Name, jurisdiction)] = true
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// lookAtChangeset asks what attaching hostnames would take from others, so that a conflict is known before anything is
+// written. A Worker that does not exist yet cannot be asked about; for it the lists and DNS have to do, until the hostnames
+// are attached.
+func (e *Engine) lookAtChangeset(ctx context.Context, group *errgroup.Group, want *Desired, have *State) {
+	held := func(host string) bool {
+		return slices.ContainsFunc(have.Domains, func(d Domain) bool { return d.Hostname == host && d.Worker == want.Config.Name })
+	}
+	lost := func(r wrangler.Route) bool { return r.CustomDomain && have.Zones[want.zoneOf(r)] == "" }
+	if have.Worker == nil || slices.ContainsFunc(want.Config.Routes, lost) ||
+		!slices.ContainsFunc(want.customDomains(), func(host string) bool { return !held(host) }) {
+		return
+	}
+	group.Go(func() error {
+		changes, err := e.CF.DomainChangeset(ctx, want.Config.Name, want.origins())
+		if err != nil {
+			return fmt.Errorf("asking what attaching the hostnames of %s would change: %w", want.Config.Name, err)
+		}
+		have.Conflicts = conflicts(changes, want.customDomains(), held)
+		return nil
+	})
+}
+
+// conflicts are the hostnames that a changeset would take from somebody: those whose DNS records are managed elsewhere, and
+// those that are new for the Worker and another one's now.
+func conflicts(changes cloudflare.Changeset, wanted []string, held func(host string) bool) []Conflict {
+	var out []Conflict
+	for _, c := range changes.Conflicting {
+		out = append(out, Conflict{c.Hostname, "it already has a DNS record"})
+	}
+	for _, c := range changes.Updated {
+		if c.Modified && slices.Contains(wanted, c.Hostname) && !held(c.Hostname) {
+			out = append(out, Conflict{c.Hostname, "another Worker holds it"})
+		}
+	}
+	slices.SortFunc(out, func(a, b Conflict) int { return compare(a.Hostname+a.Why, b.Hostname+b.Why) })
+	return out
 }
 
 // lookAtRoutes reads the zone routes where the config or the Worker has some.

@@ -47,7 +47,8 @@ func (want *Desired) files() []d1.Migration {
 }
 
 // Lint rehearses the shop's migrations without its database, each on what the ones before it make. Files that known says
-// are known already, by their paths from the top, and those before them, are taken as they are.
+// are known already, by their paths from the top, and those before them, are taken as they are. What other branches claim
+// too is refused, since no account says whose it is.
 func (want *Desired) Lint(ctx context.Context, known func(path string) bool) (Findings, error) {
 	files, after := want.files(), ""
 	for _, f := range files {
@@ -63,7 +64,9 @@ func (want *Desired) Lint(ctx context.Context, known func(path string) bool) (Fi
 	for i, f := range found {
 		list[i] = Finding(f)
 	}
-	return list, nil
+	a := &admission{want: want}
+	a.contested(nil)
+	return append(list, a.found...), nil
 }
 
 // shown is a migration's path as its author knows it.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -74,14 +75,22 @@ func OwnDatabase(src Source) (wrangler.D1Database, error) {
 	if err != nil {
 		return wrangler.D1Database{}, err
 	}
-	want := &Desired{Shop: src.Shop, Config: config}
+	want := &Desired{Shop: src.Shop, Config: config, policy: cmp.Or(src.Policy, &fleet.Policy{})}
 	for _, db := range want.Config.D1 {
 		if db.DatabaseName == src.Shop.D1 && db.DatabaseID != "" && (src.Shop.D1ID == "" || src.Shop.D1ID == db.DatabaseID) {
 			return db, nil
 		}
 	}
-	if refused := Findings(admitDatabases(want)); len(refused) > 0 {
-		return wrangler.D1Database{}, refused.sorted()
+	a := &admission{want: want}
+	for _, b := range config.Bindings {
+		for _, r := range want.reached(b, nil) {
+			if r.Type == "d1" {
+				a.binding(b, r)
+			}
+		}
+	}
+	if len(a.found) > 0 {
+		return wrangler.D1Database{}, a.found.sorted()
 	}
 	f := Finding{Rule: "restore-not-owned", Level: LevelError, Message: "the config binds no D1 database", Expected: src.Shop.D1}
 	want.locate(&f, "env", want.Config.Env)

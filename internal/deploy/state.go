@@ -29,8 +29,12 @@ type State struct {
 	// Routes are the zone routes in those zones that run this Worker or whose
 	// pattern this shop wants.
 	Routes []Route
-	// Databases, Namespaces: id → name of those that the shop's config binds and
-	// the account has. Buckets: names of those.
+	// Shadows are the routes of other Workers whose pattern covers a hostname that this shop wants.
+	Shadows []Route
+	// Conflicts are hostnames to be attached that Cloudflare would take from somebody, in its own words.
+	Conflicts []Conflict
+	// Databases, Namespaces: id → name of those that the shop's config, or a live version
+	// made outside, binds and the account has. Buckets: names of those, with " in " and the jurisdiction where there is one.
 	Databases  map[string]string
 	Namespaces map[string]string
 	Buckets    map[string]bool
@@ -111,6 +115,9 @@ type DNSRecord struct{ Hostname, Type, Content string }
 
 // Route is one zone route.
 type Route struct{ ID, ZoneID, Pattern, Worker string }
+
+// Conflict is a hostname that cannot be attached without taking it from somebody.
+type Conflict struct{ Hostname, Why string }
 
 // Basis is a digest of what a plan depends on: when it differs, the world
 // moved and the plan is void. The time of the reads is no part of it.

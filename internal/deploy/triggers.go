@@ -74,17 +74,12 @@ func (a *applying) attach(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("asking what attaching %s would change: %w", s.Target, err)
 		}
-		var conflicts Findings
-		for _, c := range changes.Conflicting {
-			conflicts = append(conflicts, a.taken(c.Hostname, "it already has a DNS record"))
+		var taken Findings
+		for _, c := range conflicts(changes, s.After, func(host string) bool { return slices.Contains(s.Before, host) }) {
+			taken = append(taken, a.taken(c.Hostname, c.Why))
 		}
-		for _, c := range changes.Updated {
-			if c.Modified && slices.Contains(s.After, c.Hostname) && !slices.Contains(s.Before, c.Hostname) {
-				conflicts = append(conflicts, a.taken(c.Hostname, "another Worker holds it"))
-			}
-		}
-		if len(conflicts) > 0 {
-			return conflicts.sorted()
+		if len(taken) > 0 {
+			return taken.sorted()
 		}
 		a.write()
 		err = a.cf.PutDomains(ctx, s.Target, origins)

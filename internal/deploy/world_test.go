@@ -36,6 +36,7 @@ type stage struct {
 	policy  *fleet.Policy
 	dir     string // the tree; tests edit it
 	config  []byte // wrangler.jsonc of the branch; tests edit it
+	base    []byte // wrangler.jsonc of main below it
 	commit  int
 	secrets map[string]wrangler.Secret
 	// passed is how much more time than the system's clock says has gone by for the engine.
@@ -70,6 +71,9 @@ func newStageIn(t testing.TB, o sim.Options) *stage {
 		t.Fatal(err)
 	}
 	s.config = s.read("wrangler.jsonc")
+	if s.base, err = os.ReadFile(filepath.Join(helm, "wrangler.jsonc")); err != nil {
+		t.Fatal(err)
+	}
 	s.policy, err = fleet.Parse("fleet.yml", s.read("fleet.yml"))
 	if err != nil {
 		t.Fatal(err)
@@ -107,13 +111,14 @@ func (s *stage) write(name, content string) {
 	s.must(os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o644))
 }
 
-// replaceConfig edits the branch's wrangler.jsonc.
+// replaceConfig edits the branch's wrangler.jsonc, and main's where it has the same text: what is main's is changed there.
 func (s *stage) replaceConfig(old, new string) {
 	s.t.Helper()
 	if !strings.Contains(string(s.config), old) {
 		s.t.Fatalf("wrangler.jsonc has no %q", old)
 	}
 	s.config = []byte(strings.ReplaceAll(string(s.config), old, new))
+	s.base = []byte(strings.ReplaceAll(string(s.base), old, new))
 }
 
 // prepare makes a new commit of what the tree holds and prepares it.
@@ -126,6 +131,7 @@ func (s *stage) prepare(ctx context.Context) (*deploy.Desired, error) {
 		Policy: s.policy, Shop: shop,
 		Commit: fmt.Sprintf("%040x", s.commit), Main: fmt.Sprintf("%040x", 0xa1),
 		Dir: s.dir, ConfigName: "wrangler.jsonc", Config: s.config, Secrets: s.secrets,
+		Base:    deploy.Base{Config: s.base},
 		BuiltAt: time.Date(2026, 11, 23, 9, 0, s.commit, 0, time.UTC), Tool: "test",
 	}
 	if s.edit != nil {

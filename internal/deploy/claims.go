@@ -1,0 +1,258 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/wrangler"
+)
+
+// Claim is a name, id or hostname that a shop's config binds or answers to. No two shops may claim one.
+type Claim struct {
+	// Type is a type of binding, "worker" for a Worker by whatever type it is reached, or "hostname".
+	Type string
+	// Key says what Value is: "id", "name" or "hostname".
+	Key   string
+	Value string
+}
+
+// numbered are the types that are known by an id.
+var numbered = map[string]bool{
+	"d1": true, "kv_namespace": true, "hyperdrive": true, "flagship": true, "vpc_service": true, "vpc_network": true,
+	"mtls_certificate": true, "secrets_store_secret": true, "ratelimit": true,
+}
+
+// Claims are what a resolved config claims for the shop. What fleet.yml shares is among them.
+func Claims(c *wrangler.Config, shop fleet.Shop) []Claim {
+	out := []Claim{{"worker", "name", c.Name}}
+	add := func(r Reach) {
+		typ, key, value := r.Type, "name", r.Resource
+		switch {
+		case r.Free || value == "":
+			return
+		case typ == "service" || typ == "durable_object_namespace" || typ == "tail_consumer":
+			typ = "worker"
+			if value == shop.Worker {
+				return // its own, which it claims already
+			}
+		case numbered[typ]:
+			key = "id"
+		}
+		if r.Jurisdiction != "" {
+			value += " in " + r.Jurisdiction
+		}
+		out = append(out, Claim{typ, key, value})
+	}
+	for _, b := range c.Bindings {
+		for _, r := range ReachOf(b) {
+			add(r)
+		}
+		if b.Type == "ratelimit" {
+			// It keeps counts and no data, but two shops that count together can shut each other out.
+			add(Reach{Type: b.Type, Resource: b.Field("namespace_id")})
+		}
+	}
+	for _, db := range c.D1 {
+		if db.DatabaseName != "" {
+			out = append(out, Claim{"d1", "name", db.DatabaseName})
+		}
+	}
+	for _, raw := range []json.RawMessage{c.TailConsumers, c.StreamingTailConsumers} {
+		for _, r := range ReachOfConsumers(raw) {
+			add(r)
+		}
+	}
+	for _, r := range c.Routes {
+		out = append(out, Claim{"hostname", "hostname", routeHost(r)})
+	}
+	return out
+}
+
+// Branch is a shop's branch as far as its claims go.
+type Branch struct {
+	Shop   fleet.Shop
+	Config []byte
+}
+
+// Rivals are the branches of all shops. Their configs are read once, in the background, by whoever asks first. It is safe
+// for concurrent use.
+type Rivals struct {
+	policy   *fleet.Policy
+	name     string
+	branches []Branch
+
+	once sync.Once
+	by   map[Claim][]int // who claims it: indexes of branches, ascending
+}
+
+// NewRivals begins to read the branches. name is what their config is called.
+func NewRivals(policy *fleet.Policy, name string, branches []Branch) *Rivals {
+	r := &Rivals{policy: policy, name: name, branches: branches}
+	go r.read()
+	return r
+}
+
+// read finds out what each branch claims. One that cannot be read or resolved claims nothing: it cannot be deployed, and
+// what is wrong with it is its own shop's to hear.
+func (r *Rivals) read() {
+	r.once.Do(func() {
+		all := make([][]Claim, len(r.branches))
+		var group errgroup.Group
+		group.SetLimit(max(1, runtime.GOMAXPROCS(0)))
+		for i, b := range r.branches {
+			group.Go(func() error {
+				project, err := wrangler.Parse(string(filepath.Separator), r.name, b.Config)
+				if err != nil {
+					return nil
+				}
+				if config, err := project.Resolve(b.Shop.Slug); err == nil && slices.Contains(project.Envs(), b.Shop.Slug) {
+					all[i] = claimsToCompare(r.policy, config, b.Shop)
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // nothing in it fails
+		r.by = map[Claim][]int{}
+		for i, claims := range all {
+			for _, c := range claims {
+				if at := r.by[c]; len(at) == 0 || at[len(at)-1] != i {
+					r.by[c] = append(at, i)
+				}
+			}
+		}
+	})
+}
+
+// claimsToCompare are a shop's claims without what fleet.yml shares, and numbers that mean something else in each account
+// together with the account.
+func claimsToCompare(policy *fleet.Policy, c *wrangler.Config, shop fleet.Shop) []Claim {
+	shared := map[Claim]bool{}
+	for _, db := range c.D1 {
+		if policy.IsShared("d1", db.DatabaseName) {
+			shared[Claim{"d1", "id", db.DatabaseID}] = true
+		}
+	}
+	var out []Claim
+	for _, claim := range Claims(c, shop) {
+		if shared[claim] || isShared(policy, claim) {
+			continue
+		}
+		if claim.Type == "ratelimit" {
+			claim.Value += " in account " + shop.Account.ID
+		}
+		out = append(out, claim)
+	}
+	return out
+}
+
+func isShared(policy *fleet.Policy, c Claim) bool {
+	if c.Type != "worker" {
+		return policy.IsShared(c.Type, c.Value)
+	}
+	return policy.IsShared("service", c.Value) || policy.IsShared("durable_object_namespace", c.Value) || policy.IsShared("tail_consumer", c.Value)
+}
+
+// provenBy says whether fleet.yml alone makes a claim the shop's: by the naming rule, an exception or a pinned id.
+func provenBy(shop fleet.Shop, c Claim) bool {
+	switch {
+	case c.Type == "hostname":
+		return c.Value == shop.Hostname || slices.Contains(shop.Hostnames, c.Value)
+	case c.Type == "d1" && c.Key == "id":
+		return shop.D1ID != "" && c.Value == shop.D1ID
+	case c.Type == "kv_namespace" || c.Type == "ratelimit":
+		return false // a title is what is owned, and an id tells nothing of it
+	case c.Type == "worker":
+		return c.Value == shop.Worker || shop.Owns("service", c.Value) || shop.Owns("durable_object_namespace", c.Value) || shop.Owns("tail_consumer", c.Value)
+	}
+	name, _, _ := strings.Cut(c.Value, " in ")
+	return shop.Owns(c.Type, name)
+}
+
+// contest is a claim that other branches make too.
+type contest struct {
+	claim  Claim
+	rivals []string // branches, sorted
+}
+
+// admitClaims compares what the shop claims with what all other branches do. Where fleet.yml says whose it is, the owner
+// gets a warning and the other one is refused, so that no branch can keep another shop from being deployed. The rest waits
+// for the account.
+func (want *Desired) admitClaims(rivals *Rivals) {
+	if rivals == nil {
+		return
+	}
+	rivals.read()
+	a := &admission{want: want}
+	seen := map[Claim]bool{}
+	for _, claim := range claimsToCompare(want.policy, want.Config, want.Shop) {
+		if seen[claim] {
+			continue
+		}
+		seen[claim] = true
+		x := contest{claim: claim}
+		theirs := false
+		for _, i := range rivals.by[claim] {
+			if other := rivals.branches[i].Shop; other.Slug != want.Shop.Slug {
+				x.rivals = append(x.rivals, other.Branch)
+				theirs = theirs || provenBy(other, claim)
+			}
+		}
+		switch {
+		case len(x.rivals) == 0:
+		case theirs:
+			a.claimed(x, LevelError)
+		case provenBy(want.Shop, claim):
+			a.claimed(x, LevelWarning)
+		default:
+			want.contested = append(want.contested, x)
+		}
+	}
+	want.Findings = append(want.Findings, a.found...)
+}
+
+// contested decides what fleet.yml does not: the account's name behind an id does. Without an account nothing is proven,
+// which is an error for all who claim it.
+func (a *admission) contested(have *State) {
+	for _, x := range a.want.contested {
+		level := LevelError
+		if have != nil {
+			names := map[string]map[string]string{"d1": have.Databases, "kv_namespace": have.Namespaces}[x.claim.Type]
+			name, known := names[x.claim.Value]
+			switch {
+			case known && a.want.policy.IsShared(x.claim.Type, name):
+				continue
+			case known && a.want.Shop.Owns(x.claim.Type, name):
+				level = LevelWarning
+			}
+		} else if x.claim.Type == "kv_namespace" && slices.ContainsFunc(a.want.policy.Shared, func(s fleet.Shared) bool { return s.Type == "kv_namespace" }) {
+			level = LevelWarning // it may be the shared one, whose title only the account knows
+		}
+		a.claimed(x, level)
+	}
+}
+
+// claimed words a contest.
+func (a *admission) claimed(x contest, level string) {
+	what := fmt.Sprintf("the %s %s %q", x.claim.Type, x.claim.Key, x.claim.Value)
+	if x.claim.Type == "hostname" {
+		what = fmt.Sprintf("hostname %q", x.claim.Value)
+	}
+	others := strings.Join(x.rivals[:min(len(x.rivals), 3)], ", ")
+	if more := len(x.rivals) - 3; more > 0 {
+		others += fmt.Sprintf(" and %d more", more)
+	}
+	f := Finding{Level: level, Message: fmt.Sprintf("%s is claimed by branch %s too", what, others), Expected: "a thing that one shop claims",
+		Hint: "correct the branch whose it is not, or declare it in fleet.yml under shared"}
+	if level == LevelWarning {
+		f.Hint = "it is this shop's; correct " + others + ", which cannot be deployed as it is"
+	}
+	a.report("claimed-twice", a.at([]any{"env", a.want.Config.Env}, f))
+}
