@@ -31,7 +31,8 @@ Nothing leaves this machine and nothing stays behind.
 
 Worker code runs when a workerd is found (see "shopfleet sim --help"); without
 it the shops' static files are served, build_info.json among them, and that is
-enough for the gate.`,
+enough for the gate; which shop a release sees in its stores, and that it sends
+strangers away, is asked only where code runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			dir, err := os.MkdirTemp("", "shopfleet-demo-")
@@ -55,10 +56,10 @@ type demonstration struct {
 }
 
 func (d *demonstration) run(ctx context.Context) error {
-	if err := repository(ctx, d.repo); err != nil {
+	workerd := d.world.workerd()
+	if err := repository(ctx, d.repo, workerd != ""); err != nil {
 		return fmt.Errorf("building Helm's repository: %w", err)
 	}
-	workerd := d.world.workerd()
 	world, err := sim.New(sim.Options{Workerd: workerd})
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (d *demonstration) run(ctx context.Context) error {
 		return err
 	}
 	defer hub.Close()
-	if _, err := publish(ctx, hub); err != nil {
+	if _, err := publish(ctx, hub, workerd != ""); err != nil {
 		return fmt.Errorf("building GitHub: %w", err)
 	}
 	journal, err := hub.Start("")
@@ -97,7 +98,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	}
 	d.say("A Cloudflare account lives at %s, its shops are served at %s. GitHub is at %s.", d.at.API, d.at.Edge, journal.API)
 	if workerd == "" {
-		d.say("No workerd was found: static files are served, Worker code is not run.")
+		d.say("No workerd was found: static files are served, Worker code is not run. So releases are not asked which shop they see, nor what they do with strangers.")
 	} else {
 		d.say("Worker code runs in a real workerd.")
 	}
@@ -110,6 +111,10 @@ func (d *demonstration) run(ctx context.Context) error {
 		if err := d.shopfleet(ctx, "deploy", slug, "--secrets-file", secrets); err != nil {
 			return err
 		}
+	}
+	d.say("\nEach store is told whose it is, once; from here on a release that sees another shop's never stays:\n\n$ shopfleet adopt --all")
+	if err := d.shopfleet(ctx, "adopt", "--all"); err != nil {
+		return err
 	}
 	d.say("\nNothing changed, so nothing is written:\n\n$ shopfleet deploy --all")
 	if err := d.shopfleet(ctx, "deploy", "--all"); err != nil {

@@ -197,6 +197,9 @@ func (b *bench) arena(slugs []string) (*arena, error) {
 	policy, _, _ := strings.Cut(string(main["fleet.yml"]), "# The secrets bundle")
 	_, rest, _ := strings.Cut(string(main["fleet.yml"]), "    - TWILIO_ACCOUNT_SID\n")
 	main["fleet.yml"] = []byte(policy + rest)
+	if err := askNoCode(main); err != nil {
+		return nil, err
+	}
 	repo, err := git.Init(ctx, filepath.Join(b.dir, fmt.Sprintf("world-%d", b.count)))
 	if err != nil {
 		return nil, err

@@ -79,6 +79,9 @@ func TestJudged(t *testing.T) {
 			"sqlite": cmdSQLite,
 			"sql":    cmdSQL,
 			"take":   cmdTake,
+			"tag":    cmdTag,
+			"kv":     cmdRecord,
+			"r2":     cmdRecord,
 			"tick":   cmdTick,
 			"wrangler": func(ts *testscript.TestScript, neg bool, args []string) {
 				err := ts.Exec(j.node, append([]string{j.wrangler}, args...)...)

@@ -80,6 +80,9 @@ func TestMain(m *testing.M) {
 //	app                 installs an App, and gives the step its id and key
 //	forge SHOP VERSION  has somebody write deployments that look like releases
 //	githubfault [JSON]  adds a fault rule to GitHub, or removes them all
+//	tag KIND ID OWNER   gives a resource an owner tag, or takes it away where OWNER is -
+//	kv ID VALUE         puts an identity record into a KV namespace
+//	r2 BUCKET VALUE     puts one into a bucket
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
 	noSecrets(t)
@@ -102,6 +105,9 @@ func TestScripts(t *testing.T) {
 			"crlf":    cmdCRLF,
 			"sql":     cmdSQL,
 			"sqlite":  cmdSQLite,
+			"tag":     cmdTag,
+			"kv":      cmdRecord,
+			"r2":      cmdRecord,
 
 			"forget":      func(ts *testscript.TestScript, _ bool, _ []string) { scriptWorld(ts).ForgetRequests() },
 			"hub":         cmdHub,
@@ -126,6 +132,9 @@ type worldKey struct{}
 
 type testKey struct{}
 
+// runsKey is whether the world runs Worker code.
+type runsKey struct{}
+
 func setUp(env *testscript.Env) error { return setUpWorld(env, sim.Options{KeepBodies: true}) }
 
 func setUpWorld(env *testscript.Env, o sim.Options) error {
@@ -139,6 +148,7 @@ func setUpWorld(env *testscript.Env, o sim.Options) error {
 		return err
 	}
 	env.Values[worldKey{}], env.Values[testKey{}], env.Values[hubKey{}] = w, t, &hub{}
+	env.Values[runsKey{}] = o.Workerd != ""
 	env.Setenv("CLOUDFLARE_API_BASE_URL", w.URL)
 	env.Setenv("CLOUDFLARE_ACCOUNT_ID", home.ID)
 	if err := w.AddToken(sim.Token{Value: scriptToken, Name: "script"}); err != nil {
@@ -164,7 +174,7 @@ func cmdHelm(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: helm DIR")
 	}
-	ts.Check(repository(context.Background(), ts.MkAbs(args[0])))
+	ts.Check(repository(context.Background(), ts.MkAbs(args[0]), ts.Value(runsKey{}).(bool)))
 }
 
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
@@ -270,6 +280,34 @@ func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("shop %s has no database", args[0])
+}
+
+// scriptClient is somebody else's client of the account.
+func scriptClient(ts *testscript.TestScript) *cloudflare.Client {
+	return &cloudflare.Client{BaseURL: ts.Getenv("CLOUDFLARE_API_BASE_URL"), AccountID: ts.Getenv("CLOUDFLARE_ACCOUNT_ID"), Token: demoToken}
+}
+
+func cmdTag(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: tag KIND ID OWNER")
+	}
+	tags := map[string]string{"team": "bikes"}
+	if args[2] != "-" {
+		tags["shop"] = args[2]
+	}
+	ts.Check(scriptClient(ts).PutTags(context.Background(), cloudflare.ResourceTags{Type: args[0], ID: args[1], Tags: tags}))
+}
+
+func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: kv ID VALUE, or r2 BUCKET VALUE")
+	}
+	cf, ctx := scriptClient(ts), context.Background()
+	if len(args[0]) == 32 { // a namespace's id
+		ts.Check(cf.PutKVValue(ctx, args[0], "shop_identity", args[1]))
+		return
+	}
+	ts.Check(cf.PutR2Object(ctx, args[0], "", "shop_identity", []byte(args[1])))
 }
 
 func cmdTake(ts *testscript.TestScript, neg bool, args []string) {

@@ -44,7 +44,7 @@ deployed. --checkout makes a clone of it that may push.`,
 				if _, err := os.Stat(filepath.Join(w.door.Dir, checkout)); err == nil {
 					return command.Usage(fmt.Errorf("%s exists already", checkout), "name a directory that does not")
 				}
-				if err := repository(cmd.Context(), filepath.Join(w.door.Dir, checkout)); err != nil {
+				if err := repository(cmd.Context(), filepath.Join(w.door.Dir, checkout), w.workerd() != ""); err != nil {
 					return err
 				}
 			}
@@ -102,7 +102,7 @@ deployed. --checkout makes a clone of it that may push.`,
 // startGitHub serves a GitHub that has the product's repository, makes it the
 // origin of a checkout, and returns the variables that name it.
 func (w *world) startGitHub(ctx context.Context, hub *github.World, checkout string) ([][2]string, error) {
-	repo, err := publish(ctx, hub)
+	repo, err := publish(ctx, hub, w.workerd() != "")
 	if err != nil {
 		return nil, err
 	}

@@ -69,9 +69,10 @@ func tree(root string) (map[string][]byte, error) {
 
 // repository writes Helm's repository into dir: main, and a branch for each
 // shop with its overlay on top. Commits have fixed dates and the same ids on
-// every machine.
-func repository(ctx context.Context, dir string) error {
-	drafts, err := drafts()
+// every machine. runs says whether the world runs Worker code: where it does not,
+// fleet.yml asks nothing that only code can answer.
+func repository(ctx context.Context, dir string, runs bool) error {
+	drafts, err := drafts(runs)
 	if err != nil {
 		return err
 	}
@@ -86,10 +87,15 @@ func repository(ctx context.Context, dir string) error {
 }
 
 // drafts are the commits of Helm's repository.
-func drafts() ([]git.Draft, error) {
+func drafts(runs bool) ([]git.Draft, error) {
 	main, err := tree(helmMain)
 	if err != nil {
 		return nil, err
+	}
+	if !runs {
+		if err := askNoCode(main); err != nil {
+			return nil, err
+		}
 	}
 	slugs, err := helmShops()
 	if err != nil {
@@ -110,6 +116,19 @@ func drafts() ([]git.Draft, error) {
 	return list, nil
 }
 
+// askNoCode takes out of fleet.yml what only Worker code can answer: which shop it sees, and what it does with strangers.
+func askNoCode(main map[string][]byte) error {
+	policy := string(main["fleet.yml"])
+	for _, setting := range []string{"  path: /__identity\n", "  protected:\n    - /\n"} {
+		if !strings.Contains(policy, setting) {
+			return fmt.Errorf("the embedded fleet.yml has no %q", setting)
+		}
+		policy = strings.Replace(policy, setting, "", 1)
+	}
+	main["fleet.yml"] = []byte(policy)
+	return nil
+}
+
 // The demo's repository on GitHub, and the token of who owns it; it opens a
 // world on this machine and nothing else.
 const (
@@ -120,8 +139,8 @@ const (
 
 // publish gives a GitHub on localhost the product's repository, with the same
 // commits as every checkout of it.
-func publish(ctx context.Context, w *github.World) (*github.Repository, error) {
-	drafts, err := drafts()
+func publish(ctx context.Context, w *github.World, runs bool) (*github.Repository, error) {
+	drafts, err := drafts(runs)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +163,8 @@ func publish(ctx context.Context, w *github.World) (*github.Repository, error) {
 }
 
 // seed gives a world the account that fleet.yml names, with the stores that
-// the shops' overlays bind: what onboarding would have made.
+// the shops' overlays bind, tagged with their shops: what onboarding would have
+// made.
 func seed(w *sim.World) (fleet.Account, error) {
 	src, err := fs.ReadFile(shopfleet.Helm, path.Join(helmMain, "fleet.yml"))
 	if err != nil {
@@ -197,16 +217,16 @@ func seedShop(account *sim.Account, policy *fleet.Policy, slug string) error {
 		return fmt.Errorf("reading the embedded overlay of %s: %w", slug, err)
 	}
 	for _, db := range overlay.Env[slug].D1 {
-		if err := account.AddD1(shop.D1, db.ID, shop.Region); err != nil {
+		if err := errors.Join(account.AddD1(shop.D1, db.ID, shop.Region), account.AddTag("d1_database", db.ID, "shop", slug)); err != nil {
 			return err
 		}
 	}
 	for _, ns := range overlay.Env[slug].KV {
-		if err := account.AddKV(shop.KV, ns.ID); err != nil {
+		if err := errors.Join(account.AddKV(shop.KV, ns.ID), account.AddTag("kv_namespace", ns.ID, "shop", slug)); err != nil {
 			return err
 		}
 	}
-	return account.AddR2(shop.R2)
+	return errors.Join(account.AddR2(shop.R2), account.AddTag("r2_bucket", shop.R2, "shop", slug), account.AddTag("worker", shop.Worker, "shop", slug))
 }
 
 // workerd finds the runtime that runs Worker code in the world: the path in

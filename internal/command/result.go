@@ -17,15 +17,17 @@ import (
 
 // shopResult is what became of one shop, as --json prints it.
 type shopResult struct {
-	Shop     string           `json:"shop"`
-	Status   string           `json:"status"` // one of the constants below
-	Reason   string           `json:"reason"` // why it is that: see reason
-	Plan     *deploy.Plan     `json:"plan,omitempty"`
-	Digest   string           `json:"plan_digest,omitempty"`
-	Outcome  *deploy.Outcome  `json:"outcome,omitempty"`
-	Findings []deploy.Finding `json:"findings,omitempty"`
-	Error    string           `json:"error,omitempty"`
-	Hint     string           `json:"hint,omitempty"`
+	Shop    string          `json:"shop"`
+	Status  string          `json:"status"` // one of the constants below
+	Reason  string          `json:"reason"` // why it is that: see reason
+	Plan    *deploy.Plan    `json:"plan,omitempty"`
+	Digest  string          `json:"plan_digest,omitempty"`
+	Outcome *deploy.Outcome `json:"outcome,omitempty"`
+	// Adoption is what adopt writes, or would write.
+	Adoption *deploy.AdoptPlan `json:"adoption,omitempty"`
+	Findings []deploy.Finding  `json:"findings,omitempty"`
+	Error    string            `json:"error,omitempty"`
+	Hint     string            `json:"hint,omitempty"`
 	// Journal says what the journal lacks about the live version; "" when it lacks nothing, or nobody looked.
 	Journal string `json:"journal,omitempty"`
 	// By is what stands at the branch instead of the commit, with status superseded.
@@ -40,6 +42,7 @@ const (
 	statusPlanned    = "planned"
 	statusUnchanged  = "unchanged"
 	statusReleased   = "released"
+	statusAdopted    = "adopted"
 	statusSuperseded = "superseded" // another commit is the branch's by now; its own run deploys it
 	statusSkipped    = "skipped"    // there is nothing to do for this event
 	statusRestored   = "restored"
@@ -51,6 +54,7 @@ const (
 // more than this, and the log has the cause. docs/github.md lists them.
 var reasons = map[string]string{
 	"gate-failed-restored":       "the release did not pass its gate, and the version before it is live again",
+	"gate-failed-before-release": "the version did not pass before its release, and took no traffic",
 	"gate-failed":                "the release did not pass its gate, and there is no version before it",
 	"gate-failed-after-contract": "the release does not pass its gate any more since migrations took something away",
 	"unhealthy":                  "nothing changed, and the live release does not pass its gate",
@@ -72,6 +76,8 @@ func reason(status string, err error) string {
 	var cf *cloudflare.Error
 	var gh *github.Error
 	switch {
+	case errors.As(err, &gate) && gate.Before:
+		return "gate-failed-before-release"
 	case errors.As(err, &gate) && gate.Restored != "":
 		return "gate-failed-restored"
 	case errors.As(err, &gate):
@@ -200,7 +206,7 @@ func (d *Door) results(list []shopResult, rehearsed int, asJSON bool) error {
 // gravities are the exit codes, and the statuses that go with the first of them, from the least grave on.
 var (
 	gravities = []int{ExitDone, ExitFindings, ExitGate, ExitUsage, ExitFailed}
-	quiet     = []string{statusUnchanged, statusChecked, statusPlanned, statusReleased, statusSuperseded, statusSkipped}
+	quiet     = []string{statusUnchanged, statusChecked, statusPlanned, statusReleased, statusAdopted, statusSuperseded, statusSkipped}
 )
 
 // gravity orders results by how much there is to say of them.
@@ -277,6 +283,14 @@ func (r shopResult) print(w io.Writer, style report.Style) error {
 	default:
 		fmt.Fprintf(&b, "%s  %s\n", style.Bold(report.Clean(r.Shop)), style.Red(r.Status))
 	}
+	if a := r.Adoption; a != nil {
+		for _, w := range a.Writes {
+			fmt.Fprintf(&b, "  %s\n", report.Clean(w.String()))
+		}
+		for _, note := range a.Notes {
+			fmt.Fprintf(&b, "  %s %s\n", style.Yellow("note:"), report.Clean(note))
+		}
+	}
 	if r.Status == statusSuperseded {
 		fmt.Fprintf(&b, "  %s: the branch is at %s by now; nothing was written\n", style.Yellow(r.Status), report.Clean(r.By))
 	}
@@ -300,7 +314,7 @@ func (r shopResult) print(w io.Writer, style report.Style) error {
 func summary(counts map[string]int, total int) string {
 	s := fmt.Sprintf("%d shops:", total)
 	sep := " "
-	for _, status := range []string{statusReleased, statusUnchanged, statusPlanned, statusChecked, statusSuperseded, statusSkipped, statusFindings, statusRestored, statusFailed} {
+	for _, status := range []string{statusReleased, statusAdopted, statusUnchanged, statusPlanned, statusChecked, statusSuperseded, statusSkipped, statusFindings, statusRestored, statusFailed} {
 		if n := counts[status]; n > 0 {
 			s += fmt.Sprintf("%s%d %s", sep, n, status)
 			sep = ", "

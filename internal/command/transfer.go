@@ -323,7 +323,7 @@ func (s seeds) names() []string {
 
 // ledger is how the database notes them.
 func (s seeds) ledger(table string) transfer.Ledger {
-	l := transfer.Ledger{Tables: []string{table, deploy.ChecksumTable}, Applied: s.names()}
+	l := transfer.Ledger{Tables: []string{table, deploy.ChecksumTable}, Own: []string{fleet.IdentityTable}, Applied: s.names()}
 	if len(s) > 0 {
 		l.SQL = deploy.SeedLedger(table, s)
 	}
@@ -356,7 +356,7 @@ func (d *Door) seeds(ctx context.Context, from, table string, files []wrangler.M
 	if len(files) == 0 || slices.ContainsFunc(objects, func(o d1.Object) bool { return strings.EqualFold(o.Name, table) }) {
 		return nil, nil
 	}
-	found, err := db.Schema(ctx, table, deploy.ChecksumTable)
+	found, err := db.Schema(ctx, table, deploy.ChecksumTable, fleet.IdentityTable)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", from, err)
 	}

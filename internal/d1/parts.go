@@ -34,6 +34,8 @@ type Parts struct {
 	// Shared are tables that the target may have already: they are made only where they are missing. wrangler makes its
 	// ledger when it only lists migrations.
 	Shared []string
+	// Without are tables that are left out, with their indexes and triggers.
+	Without []string
 	// Plain leaves the notes out: for files that are put together to one.
 	Plain bool
 	// MaxBytes is where a table's rows go on in another part; 0 means 64 MiB.
@@ -116,6 +118,7 @@ func (w *partWriter) all() error {
 	if err != nil {
 		return err
 	}
+	tables = slices.DeleteFunc(tables, func(t *tableInfo) bool { return named(t.name, w.Without) })
 	var ordinary []*tableInfo
 	for _, t := range tables {
 		if !t.view && t.module == "" {
@@ -537,8 +540,8 @@ func (w *partWriter) finish(tables []*tableInfo) error {
 
 // objects writes the indexes, views or triggers that the first part does not have.
 func (w *partWriter) objects(kind string) error {
-	return w.db.each("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL AND type = "+quoteText(kind)+" ORDER BY rowid", func(r []any) error {
-		if name := r[0].(string); !internalName(name) && !w.made[name] {
+	return w.db.each("SELECT name, sql, tbl_name FROM sqlite_schema WHERE sql NOT NULL AND type = "+quoteText(kind)+" ORDER BY rowid", func(r []any) error {
+		if name := r[0].(string); !internalName(name) && !w.made[name] && !named(r[2].(string), w.Without) {
 			w.object(r[1].(string))
 		}
 		return nil

@@ -39,6 +39,8 @@ type Outcome struct {
 	// URL is the shop's address.
 	URL  string     `json:"url"`
 	Gate GateResult `json:"gate"`
+	// Before is what the version said before it took traffic; nil when it was not asked.
+	Before *GateResult `json:"before_release,omitempty"`
 	// Restored is the version that was released again because the gate was not
 	// passed; "" when that was not necessary or not possible.
 	Restored string `json:"restored,omitempty"`
@@ -68,9 +70,14 @@ const farewell = 30 * time.Second
 type GateError struct {
 	Result   GateResult
 	Restored string
+	// Before says that the version was asked before its release and never took traffic: Restored is live as it was.
+	Before bool
 }
 
 func (e *GateError) Error() string {
+	if e.Before {
+		return "the version did not pass before its release: " + e.Result.URL + ": " + e.Result.Reason + "; it took no traffic, version " + e.Restored + " stays"
+	}
 	what := "the release did not pass its gate: " + e.Result.URL + ": " + e.Result.Reason
 	if e.Restored == "" {
 		return what + "; there is no earlier version to restore"
@@ -80,6 +87,9 @@ func (e *GateError) Error() string {
 
 // Hint says where to look.
 func (e *GateError) Hint() string {
+	if e.Before {
+		return "correct the commit or its bindings, and deploy again; version and reason are in the journal"
+	}
 	return "open " + e.Result.URL + " and the Worker's logs; the version stays uploaded and can be looked at"
 }
 
@@ -221,7 +231,7 @@ func (a *applying) run(ctx context.Context) error {
 			return unwritten
 		}
 	}
-	for _, next := range []func(context.Context) error{a.release, a.triggers, a.gate} {
+	for _, next := range []func(context.Context) error{a.prove, a.release, a.triggers, a.gate} {
 		if err := next(ctx); err != nil {
 			return errors.Join(err, unwritten)
 		}

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/kvick/shopfleet/internal/fleet"
+	"time"
 )
 
 // confirm is the deploy of a shop whose release is already what the commit
@@ -13,9 +12,7 @@ import (
 // that a run which was cut off before its gate is not taken for a good one.
 func (a *applying) confirm(ctx context.Context) error {
 	a.tell(Event{Action: ActionGate, Text: "unchanged; asking the live release how it is"})
-	once := a.want.Gate
-	once.Timeout = 0
-	if err := a.healthy(ctx, once); err != nil {
+	if err := a.healthy(ctx, 0); err != nil {
 		return err
 	}
 	if !a.out.Gate.Passed {
@@ -25,8 +22,10 @@ func (a *applying) confirm(ctx context.Context) error {
 }
 
 // healthy asks the live release whether it is the plan's and well; the answer is in the outcome.
-func (a *applying) healthy(ctx context.Context, policy fleet.Gate) (err error) {
-	a.out.Gate, err = a.e.gateOrDefault().Healthy(ctx, a.want.Shop.Hostname, policy, a.want.BuildInfoURL, a.plan.Mark)
+func (a *applying) healthy(ctx context.Context, timeout time.Duration) (err error) {
+	q := a.question()
+	q.Policy.Timeout = timeout
+	a.out.Gate, err = a.e.gateOrDefault().Healthy(ctx, q, a.plan.Mark)
 	if err != nil {
 		return fmt.Errorf("asking the live release of %s: %w", a.plan.Shop, err)
 	}
@@ -43,7 +42,7 @@ func (a *applying) contract(ctx context.Context) error {
 		return err
 	}
 	a.tell(Event{Action: ActionGate, Text: "asking the release how it is without what was dropped"})
-	if err := a.healthy(ctx, a.want.Gate); err != nil {
+	if err := a.healthy(ctx, a.want.Gate.Timeout); err != nil {
 		return err
 	}
 	if !a.out.Gate.Passed {
@@ -86,7 +85,7 @@ func (a *applying) gate(ctx context.Context) error {
 	return a.step(ctx, ActionGate, "checking the release", func(s Step) error {
 		if a.gateBytes() == nil {
 			// The release is the plan's already: what waited for it may follow if it is well.
-			if err := a.healthy(ctx, a.want.Gate); err != nil {
+			if err := a.healthy(ctx, a.want.Gate.Timeout); err != nil {
 				return err
 			}
 			switch {
@@ -97,7 +96,7 @@ func (a *applying) gate(ctx context.Context) error {
 			}
 			return a.restore(ctx)
 		}
-		res, err := a.e.gateOrDefault().Check(ctx, s.Target, a.want.Gate, a.want.BuildInfoURL, a.gateBytes())
+		res, err := a.e.gateOrDefault().Check(ctx, a.question(), a.gateBytes())
 		a.out.Gate = res
 		if err != nil {
 			return fmt.Errorf("checking %s: %w", s.Target, err)
@@ -107,6 +106,11 @@ func (a *applying) gate(ctx context.Context) error {
 		}
 		return a.restore(ctx)
 	})
+}
+
+// question is what the shop's releases are asked, also about records that the account has shown.
+func (a *applying) question() Question {
+	return a.want.question(len(a.want.owned(a.have)) > 0 && (recorded(a.want, a.have) || a.have.Live.Stores == a.want.storesID()))
 }
 
 // gateBytes are what the gate wants to read; nil when no version went out, and

@@ -18,11 +18,15 @@
 //  1. bookmark of the database (the way back), static assets, workers.dev
 //  2. upload of the version; it takes no traffic
 //  3. migrations that expand the schema, each file atomic with its row in the ledger
-//  4. the journal's entry is begun, then release: the version takes 100 % of
-//     the traffic
-//  5. script settings, crons, hostnames
-//  6. gate: the release is asked over its own hostname what it is
-//  7. migrations that contract the schema: what they take away the release
+//  4. where the policy asks for it, the version is made part of the deployment
+//     with 0 % of the traffic and asked over the shop's hostname which shop it
+//     sees in its stores, and what it does with strangers
+//  5. release: the version takes 100 % of the traffic; its entry in the journal
+//     was begun before step 3
+//  6. script settings, crons, hostnames
+//  7. gate: the release is asked over its own hostname what it is, which shop it
+//     sees in its stores, and what it does with strangers
+//  8. migrations that contract the schema: what they take away the release
 //     before may have used, so they wait until this one is known to be good
 //
 // What a migration does is not read from its text: Observe runs the pending
@@ -30,8 +34,12 @@
 //
 // A Worker that does not exist yet, and one whose Durable Object migrations
 // are pending, cannot take a version without releasing it; there step 2 is
-// left out and step 4 is the single upload that Cloudflare calls PUT, with
+// left out and step 5 is the single upload that Cloudflare calls PUT, with
 // workers.dev after it.
+//
+// A version that fails before its release never takes traffic: the live one is
+// deployed alone again. A process that dies at step 4 leaves the live version with
+// 100 % and the new one with 0 %, which is no split.
 //
 // A release that does not pass its gate is replaced, once, by the version
 // which was live before, named by its id (never "previous").
@@ -43,6 +51,11 @@
 // values, in its annotations, and the deployment that releases it repeats the
 // mark. Reading the deployments of a Worker therefore tells whether what is
 // live is what a commit says, and whether somebody else released since.
+//
+// Whose a Worker and its stores are is written in the account (owner tags) and
+// inside of the stores (identity records; see identity.go). A release remembers
+// which stores it is bound to, and that they were found to be the shop's, so that
+// the records need not be read with every deploy.
 //
 // Where there is a Journal each release is an entry of it: begun before the
 // version takes traffic, so that there is no release without one, and finished
@@ -98,11 +111,14 @@ func (f Findings) Blocking() bool {
 	return false
 }
 
-// sorted orders findings for people and for digests: by place, then rule.
+// sorted orders findings for people and for digests: by place, then rule. That something is another shop's comes first,
+// wherever it stands.
 func (f Findings) sorted() Findings {
 	sort.SliceStable(f, func(i, j int) bool {
 		a, b := f[i], f[j]
 		switch {
+		case (a.Rule == ruleOwnerMismatch) != (b.Rule == ruleOwnerMismatch):
+			return a.Rule == ruleOwnerMismatch
 		case a.File != b.File:
 			return a.File < b.File
 		case a.Line != b.Line:
@@ -150,6 +166,7 @@ const (
 	ActionAssets    Action = "assets"          // upload static assets that the account does not have
 	ActionUpload    Action = "upload"          // upload a version that takes no traffic
 	ActionMigrate   Action = "migrate"         // apply pending migrations that the running release does not notice
+	ActionProve     Action = "prove"           // ask the uploaded version before it takes traffic
 	ActionRelease   Action = "release"         // give the uploaded version all traffic
 	ActionPut       Action = "put"             // upload and release in one call
 	ActionSettings  Action = "script-settings" // settings that are not part of a version
@@ -199,6 +216,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("migrate %s: %s", s.Target, list(s.After))
 	case ActionContract:
 		return fmt.Sprintf("migrate %s, after the gate: %s", s.Target, list(s.After))
+	case ActionProve:
+		return "ask the version at " + s.Target + " before it takes traffic"
 	case ActionRelease:
 		return fmt.Sprintf("release the version on %s in place of %s", s.Target, list(s.Before))
 	case ActionPut:

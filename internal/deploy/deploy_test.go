@@ -228,6 +228,7 @@ func TestFindings(t *testing.T) {
 
 func TestFailingMigration(t *testing.T) {
 	s := newStage(t)
+	s.own()
 	s.write("migrations/003_products.sql", string(s.read("migrations/003_products.sql"))+"\n-- a comment; with a semicolon\nCREATE TABLE products (again TEXT);\n")
 	_, err := s.deploy()
 	var findings deploy.Findings

@@ -68,6 +68,7 @@ type Desired struct {
 	BuildInfo    []byte             // the bytes that the gate wants to read; nil when the policy names no file
 	BuildInfoURL string
 	Gate         fleet.Gate
+	Identity     fleet.Identity
 	Mark         string
 	// Database is the config's entry for the shop's own D1; zero without one.
 	Database         wrangler.D1Database
@@ -115,7 +116,7 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	}
 	want := &Desired{
 		Shop: src.Shop, Commit: src.Commit, Main: src.Main, Config: config,
-		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate,
+		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate, Identity: src.Policy.Identity,
 		Tool: src.Tool, Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
 		AllowDestructive: src.AllowDestructive, DenyColumns: src.Policy.Migrations.DenyColumns,
 		policy: src.Policy,

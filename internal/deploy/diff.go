@@ -26,6 +26,7 @@ func Diff(want *Desired, have *State) *Plan {
 	}
 	findings := append(Findings(nil), want.Findings...)
 	findings = append(findings, admitLive(want, have)...)
+	findings = append(findings, admitOwnership(want, have)...)
 	findings = append(findings, outside(want, have)...)
 
 	findings = append(findings, migrationFindings(want, have)...)
@@ -43,7 +44,7 @@ func Diff(want *Desired, have *State) *Plan {
 
 // sortSteps puts the steps in the order of Apply (see the package doc).
 func sortSteps(steps []Step, put bool) {
-	order := []Action{ActionBookmark, ActionAssets, ActionSubdomain, ActionUpload, ActionMigrate, ActionRelease,
+	order := []Action{ActionBookmark, ActionAssets, ActionSubdomain, ActionUpload, ActionMigrate, ActionProve, ActionRelease,
 		ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate, ActionContract}
 	if put {
 		order = []Action{ActionBookmark, ActionAssets, ActionMigrate, ActionPut, ActionSubdomain,
@@ -109,6 +110,9 @@ func versionSteps(want *Desired, have *State) []Step {
 		steps = append(steps,
 			Step{Action: ActionUpload, Target: worker, After: []string{want.Mark}},
 			Step{Action: ActionRelease, Target: worker, Before: live, After: []string{want.Mark}})
+		if proves(want, have) {
+			steps = append(steps, Step{Action: ActionProve, Target: want.Shop.Hostname})
+		}
 		steps = append(steps, assetSteps(want)...)
 	}
 	if !reaches(want, have) {

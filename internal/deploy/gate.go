@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kvick/shopfleet/internal/fleet"
@@ -29,6 +31,8 @@ type Gate struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Now is the clock that the timeout is measured with; nil is time.Now.
 	Now func() time.Time
+
+	header http.Header // goes with every request
 }
 
 // GateResult is what the gate saw.
@@ -40,6 +44,11 @@ type GateResult struct {
 	Tries int `json:"tries"`
 	// Reason says why the gate did not pass; "" when it did.
 	Reason string `json:"reason,omitempty"`
+	// Identity is what the release sees in each of its stores ("d1", "r2", "kv"): the slug in the identity record, "" where
+	// there is none. Nil when it was not asked.
+	Identity map[string]string `json:"identity,omitempty"`
+	// Bounced are the protected paths that sent a stranger away.
+	Bounced []string `json:"bounced,omitempty"`
 	// Skipped says what could not be checked, and why, although the gate passed.
 	Skipped string `json:"skipped,omitempty"`
 }
@@ -48,46 +57,66 @@ type GateResult struct {
 // 4 KiB, and a page that is larger is not it.
 const maxGateBody = 64 << 10
 
+// Question is what a release is asked.
+type Question struct {
+	Hostname     string
+	Policy       fleet.Gate
+	BuildInfoURL string // "" where the policy names none, or no release can show it
+	// Shop is the slug that the release and its stores must give, where Identity.Path says how to ask for it.
+	Shop     string
+	Identity fleet.Identity
+	// Recorded says that the stores have identity records, so that a release which cannot be asked for them is worth a note.
+	Recorded bool
+}
+
+// question is what the shop's releases are asked.
+func (want *Desired) question(recorded bool) Question {
+	return Question{
+		Hostname: want.Shop.Hostname, Policy: want.Gate, BuildInfoURL: want.BuildInfoURL,
+		Shop: want.Shop.Slug, Identity: want.Identity, Recorded: recorded,
+	}
+}
+
 // Check polls the hostname until build_info.json is, byte for byte, what was
-// uploaded and the health path answers with the status that the policy wants,
-// or until the policy's timeout is over. A new release needs some seconds
-// until every place serves it, so a wrong answer is asked again; only the last
-// one counts. The error is the context's; a gate that is not passed is a
-// result, not an error.
-func (g *Gate) Check(ctx context.Context, hostname string, policy fleet.Gate, buildInfoURL string, want []byte) (GateResult, error) {
-	return g.poll(ctx, policy, func(ctx context.Context) (string, error) {
-		if len(want) > 0 {
-			if at, err := g.sameBytes(ctx, hostname, buildInfoURL, want); err != nil {
-				return at, err
-			}
-		}
-		return g.status(ctx, hostname, policy)
-	}, len(want) == 0)
+// uploaded, the health path answers with the status that the policy wants, the
+// release says that it sees this shop in its stores, and the protected paths
+// send a stranger away; or until the policy's timeout is over. A new release
+// needs some seconds until every place serves it, so a wrong answer is asked
+// again; only the last one counts. What this very release can not mean otherwise
+// ends it at once: another shop's slug, and a protected path that answers a
+// stranger. The error is the context's; a gate that is not passed is a result,
+// not an error.
+func (g *Gate) Check(ctx context.Context, q Question, want []byte) (GateResult, error) {
+	return g.poll(ctx, q, len(want) > 0, func(ctx context.Context) (string, error) { return g.sameBytes(ctx, q, want) }, g.ask)
 }
 
-// Healthy polls until the live release of a hostname carries the mark and
-// answers its health path, or policy.Timeout is over; with none it asks once.
-// It is the check where no version went out.
-func (g *Gate) Healthy(ctx context.Context, hostname string, policy fleet.Gate, buildInfoURL, mark string) (GateResult, error) {
-	return g.poll(ctx, policy, func(ctx context.Context) (string, error) {
-		if buildInfoURL != "" {
-			at, body, _, err := g.get(ctx, hostname, buildInfoURL)
-			if err != nil {
-				return at, err
-			}
-			var info BuildInfo
-			if err := json.Unmarshal(body, &info); err != nil {
-				return at, errors.New("what is served there is not a build_info.json")
-			}
-			if info.Content != mark {
-				return at, fmt.Errorf("it says content %q, the live version is marked %q", info.Content, mark)
-			}
+// Healthy is Check where no version went out: what answers has to carry the mark. With a timeout of 0 it asks once.
+func (g *Gate) Healthy(ctx context.Context, q Question, mark string) (GateResult, error) {
+	return g.poll(ctx, q, q.BuildInfoURL != "", func(ctx context.Context) (string, error) {
+		at, body, _, err := g.get(ctx, q.Hostname, q.BuildInfoURL)
+		if err != nil {
+			return at, err
 		}
-		return g.status(ctx, hostname, policy)
-	}, buildInfoURL == "")
+		var info BuildInfo
+		if err := json.Unmarshal(body, &info); err != nil {
+			return at, errors.New("what is served there is not a build_info.json")
+		}
+		if info.Content != mark {
+			return at, fmt.Errorf("it says content %q, the live version is marked %q", info.Content, mark)
+		}
+		return at, nil
+	}, g.ask)
 }
 
-func (g *Gate) poll(ctx context.Context, policy fleet.Gate, try func(context.Context) (string, error), noBuildInfo bool) (GateResult, error) {
+// finalError is an answer that no further try makes good.
+type finalError struct{ reason string }
+
+func (e *finalError) Error() string { return e.reason }
+
+// poll tries until everything that ask wants to know is as it should be. known says whether it can be told which release
+// answers; is does that.
+func (g *Gate) poll(ctx context.Context, q Question, known bool, is func(context.Context) (string, error),
+	ask func(context.Context, Question, *GateResult) (string, error)) (GateResult, error) {
 	now, sleep := g.Now, g.Sleep
 	if now == nil {
 		now = time.Now
@@ -96,33 +125,173 @@ func (g *Gate) poll(ctx context.Context, policy fleet.Gate, try func(context.Con
 		sleep = sleepContext
 	}
 	var res GateResult
-	if noBuildInfo {
-		res.Skipped = "the fleet policy names no build_info, so the gate cannot tell which release answered"
-	}
-	end := now().Add(policy.Timeout)
+	end := now().Add(q.Policy.Timeout)
 	for {
-		res.Tries++
-		at, err := try(ctx)
+		tries := res.Tries + 1
+		res = GateResult{Tries: tries}
+		at, err := "https://"+q.Hostname, error(nil)
+		if known {
+			at, err = is(ctx)
+		} else {
+			res.note("the fleet policy names no build_info, so the gate cannot tell which release answered")
+		}
+		if err == nil {
+			at, err = ask(ctx, q, &res)
+		}
 		res.URL = at
 		if err == nil {
-			res.Passed, res.Reason = true, ""
+			res.Passed = true
 			return res, nil
 		}
 		if ctx.Err() != nil {
 			return res, ctx.Err()
 		}
 		res.Reason = err.Error()
-		if !now().Add(policy.Interval).Before(end) {
+		// While a release spreads, one place may answer with it and the next with the one before: what is held against it
+		// must stand between two answers that are its own.
+		if final := (*finalError)(nil); known && errors.As(err, &final) {
+			if _, err := is(ctx); err == nil {
+				return res, nil
+			}
+		}
+		if !now().Add(q.Policy.Interval).Before(end) {
 			return res, nil
 		}
-		if err := sleep(ctx, policy.Interval); err != nil {
+		if err := sleep(ctx, q.Policy.Interval); err != nil {
 			return res, err
 		}
 	}
 }
 
-func (g *Gate) sameBytes(ctx context.Context, hostname, path string, want []byte) (string, error) {
-	at, got, status, err := g.get(ctx, hostname, path)
+// ask asks the release how it is, what it sees in its stores, and what it does with strangers. It returns the address
+// that decided.
+func (g *Gate) ask(ctx context.Context, q Question, res *GateResult) (string, error) {
+	healthy, err := g.status(ctx, q.Hostname, q.Policy)
+	if err != nil {
+		return healthy, err
+	}
+	if at, err := g.proof(ctx, q, res); err != nil {
+		return at, err
+	}
+	return healthy, nil
+}
+
+// proof is the part of ask that is about isolation.
+func (g *Gate) proof(ctx context.Context, q Question, res *GateResult) (string, error) {
+	if q.Identity.Path != "" {
+		if at, err := g.identity(ctx, q, res); err != nil {
+			return at, err
+		}
+	} else if q.Recorded {
+		res.note("fleet.yml names no identity.path, so the release was not asked which shop it sees in its stores")
+	}
+	for _, path := range q.Policy.Protected {
+		if at, err := g.bounces(ctx, q, path); err != nil {
+			return at, err
+		}
+		res.Bounced = append(res.Bounced, path)
+	}
+	return "https://" + q.Hostname, nil
+}
+
+// identityStores are the stores that a release may tell of, in the words of its answer.
+var identityStores = []string{"d1", "r2", "kv"}
+
+// identity asks the release which shop it is, and which it sees in each store.
+func (g *Gate) identity(ctx context.Context, q Question, res *GateResult) (string, error) {
+	at, body, status, err := g.get(ctx, q.Hostname, q.Identity.Path)
+	switch {
+	case err != nil:
+		return at, err
+	case status != http.StatusOK:
+		return at, fmt.Errorf("asked which shop it sees, it answered %d, not 200", status)
+	}
+	var answer map[string]any
+	if json.Unmarshal(body, &answer) != nil {
+		return at, errors.New(`asked which shop it sees, it did not answer {"shop": …}`)
+	}
+	shop, _ := answer["shop"].(string)
+	if shop == "" {
+		return at, errors.New("it does not say which shop it is")
+	}
+	if shop != q.Shop {
+		return at, &finalError{fmt.Sprintf("it says that it is shop %s, not %s", excerpt(shop), q.Shop)}
+	}
+	res.Identity = map[string]string{}
+	var missing []string
+	for _, store := range identityStores {
+		value, told := answer[store]
+		slug, isText := value.(string)
+		slug = strings.TrimSpace(slug)
+		switch {
+		case !told:
+			continue
+		case value != nil && !isText:
+			return at, fmt.Errorf("what it says of %s is neither a slug nor null", store)
+		case slug == "":
+			missing = append(missing, store)
+		case slug != q.Shop:
+			return at, &finalError{fmt.Sprintf("in %s it sees the data of shop %s, not of %s", store, excerpt(slug), q.Shop)}
+		}
+		res.Identity[store] = slug
+	}
+	if len(missing) == 0 {
+		return at, nil
+	}
+	what := fmt.Sprintf("no identity record is in %s: shopfleet adopt %s", strings.Join(missing, ", "), q.Shop)
+	if q.Identity.Missing == LevelError {
+		return at, errors.New(what)
+	}
+	res.note(what)
+	return at, nil
+}
+
+// bounces asks for a path as a stranger, who has to be sent away.
+func (g *Gate) bounces(ctx context.Context, q Question, path string) (string, error) {
+	at, _, resp, err := g.request(ctx, q.Hostname, path)
+	if err != nil {
+		return at, err
+	}
+	switch status := resp.StatusCode; {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return at, nil
+	case slices.Contains([]int{301, 302, 303, 307, 308}, status):
+		base, err := url.Parse(at)
+		if err != nil {
+			return at, fmt.Errorf("reading the path %s: %w", excerpt(path), err)
+		}
+		to, err := base.Parse(resp.Header.Get("Location"))
+		if err != nil || resp.Header.Get("Location") == "" {
+			return at, fmt.Errorf("it answered %d without saying where to go", status)
+		}
+		inside := func(p string) bool { return plainPath(p) == plainPath(to.Path) }
+		if strings.EqualFold(to.Hostname(), q.Hostname) && (inside(base.Path) || slices.ContainsFunc(q.Policy.Protected, func(p string) bool {
+			p, _, _ = strings.Cut(p, "?")
+			return inside(p)
+		})) {
+			return at, fmt.Errorf("it sends a stranger to %s, which is protected too", excerpt(to.Path))
+		}
+		return at, nil
+	case status >= 200 && status < 300:
+		return at, &finalError{fmt.Sprintf("a stranger gets %d at %s, and has to be sent away", status, path)}
+	default:
+		return at, fmt.Errorf("a stranger gets %d at %s, and has to be sent away", status, path)
+	}
+}
+
+// plainPath is a path without what most servers overlook.
+func plainPath(p string) string { return "/" + strings.Trim(p, "/") }
+
+// note adds to what could not be checked.
+func (r *GateResult) note(text string) {
+	if r.Skipped != "" {
+		text = r.Skipped + "; " + text
+	}
+	r.Skipped = text
+}
+
+func (g *Gate) sameBytes(ctx context.Context, q Question, want []byte) (string, error) {
+	at, got, status, err := g.get(ctx, q.Hostname, q.BuildInfoURL)
 	switch {
 	case err != nil:
 		return at, err
@@ -149,14 +318,22 @@ func (g *Gate) status(ctx context.Context, hostname string, policy fleet.Gate) (
 }
 
 // get returns the address as people know it, the body and the status.
-// Redirects are not followed: where a gate sends strangers is its answer.
 func (g *Gate) get(ctx context.Context, hostname, path string) (string, []byte, int, error) {
+	at, body, resp, err := g.request(ctx, hostname, path)
+	if resp == nil {
+		return at, nil, 0, err
+	}
+	return at, body, resp.StatusCode, err
+}
+
+// request asks without any credentials. Redirects are not followed: where strangers are sent is the answer.
+func (g *Gate) request(ctx context.Context, hostname, path string) (string, []byte, *http.Response, error) {
 	at := "https://" + hostname + path
 	target := at
 	if g.EdgeURL != "" {
 		edge, err := url.Parse(g.EdgeURL)
 		if err != nil {
-			return at, nil, 0, fmt.Errorf("reading the address of the edge: %w", err)
+			return at, nil, nil, fmt.Errorf("reading the address of the edge: %w", err)
 		}
 		target = edge.Scheme + "://" + edge.Host + path
 	}
@@ -164,9 +341,12 @@ func (g *Gate) get(ctx context.Context, hostname, path string) (string, []byte, 
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return at, nil, 0, fmt.Errorf("building the request: %w", err)
+		return at, nil, nil, fmt.Errorf("building the request: %w", err)
 	}
 	req.Host = hostname
+	for name, values := range g.header {
+		req.Header[name] = values
+	}
 	req.Header.Set("Cache-Control", "no-cache")
 	req.Header.Set("User-Agent", "shopfleet-gate")
 	transport := g.Transport
@@ -175,14 +355,14 @@ func (g *Gate) get(ctx context.Context, hostname, path string) (string, []byte, 
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return at, nil, 0, plainNetError(err)
+		return at, nil, nil, plainNetError(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxGateBody))
 	if err != nil {
-		return at, nil, resp.StatusCode, fmt.Errorf("reading the answer: %w", plainNetError(err))
+		return at, nil, resp, fmt.Errorf("reading the answer: %w", plainNetError(err))
 	}
-	return at, body, resp.StatusCode, nil
+	return at, body, resp, nil
 }
 
 // plainNetError says in people's words what the net package says in its own.

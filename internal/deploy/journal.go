@@ -350,6 +350,8 @@ func (a *applying) status(err error) Status {
 	switch {
 	case err == nil:
 		return s
+	case errors.As(err, &gate) && gate.Before:
+		s.State, s.Text = StateFailure, "never took traffic: it did not pass before its release: "+gate.Result.Reason
 	case errors.As(err, &gate):
 		s.State, s.Text = StateFailure, "did not pass its gate: "+gate.Result.Reason
 		if gate.Restored != "" {

@@ -9,9 +9,9 @@ import (
 // A release is recognised by the message of its deployment, which shopfleet
 // writes and reads back:
 //
-//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> commit=<sha> bookmark=<bookmark>
+//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> stores=<12 hex>[+?] commit=<sha> bookmark=<bookmark>
 //
-// The bookmark is there when the deploy migrated the database: the state before it.
+// The stores are there when it is bound to some; releases of older shopfleets do not say. The bookmark is there when the deploy migrated the database: the state before it.
 //
 // Cloudflare keeps the first 1,000 bytes of "workers/message" and 100 of
 // "workers/tag" (contracts/cloudflare/openapi.trimmed.json,
@@ -30,13 +30,18 @@ type memo struct {
 	mark     string // the release's content
 	required string // digest of the required secrets that were proven
 	reach    string // digest of the workers.dev state that was set before the release; "-" when it came after
+	stores   string // digest of the stores that it is bound to, and how well they were known; "" when it does not say
 	commit   string
 	bookmark string // of the database before the deploy migrated it; "" when it did not
 }
 
 // String is the text of the annotation "workers/message" of a release.
 func (m memo) String() string {
-	s := "shopfleet content=" + m.mark + " secrets=" + m.required + " reach=" + m.reach + " commit=" + m.commit
+	s := "shopfleet content=" + m.mark + " secrets=" + m.required + " reach=" + m.reach
+	if m.stores != "" {
+		s += " stores=" + m.stores
+	}
+	s += " commit=" + m.commit
 	if m.bookmark != "" {
 		s += " bookmark=" + m.bookmark
 	}
@@ -55,7 +60,7 @@ func parseMemo(s string) (m memo, ok bool) {
 		k, v, _ := strings.Cut(f, "=")
 		values[k] = v
 	}
-	m = memo{values["content"], values["secrets"], values["reach"], values["commit"], values["bookmark"]}
+	m = memo{values["content"], values["secrets"], values["reach"], values["stores"], values["commit"], values["bookmark"]}
 	return m, m.String() == s && isMark(m.mark)
 }
 

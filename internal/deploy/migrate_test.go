@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/sim"
 )
 
@@ -38,6 +39,9 @@ func (s *stage) ledger() []string {
 func migrated(t testing.TB) *stage {
 	t.Helper()
 	s := newStage(t)
+	s.policy.Identity.Table = fleet.IdentityTable // which no migration knows of
+	s.own()
+	s.records("swicked", "swicked", "swicked")
 	s.mustDeploy()
 	s.secrets = nil
 	s.ForgetRequests()

@@ -46,6 +46,7 @@ type lists struct {
 	namespaces map[string]string
 	buckets    map[string]bool
 	zones      map[string]string
+	owners     map[string]string // owner tags by kind and id; nil where there are none to be had
 }
 
 func (e *Engine) now() time.Time {
@@ -59,7 +60,8 @@ func (e *Engine) now() time.Time {
 // go out side by side; a second round follows only where the first showed
 // something that must be looked at: a release that shopfleet did not make, a
 // hostname that is to be attached, zone routes, secrets whose presence the live
-// release does not prove, or a database that shopfleet has not migrated yet.
+// release does not prove, stores that it does not know to be the shop's, or a
+// database that shopfleet has not migrated yet.
 // Pending migrations are then rehearsed, which may ask the live rows something.
 func (e *Engine) Observe(ctx context.Context, want *Desired) (*State, error) {
 	have := &State{At: e.now()}
@@ -203,6 +205,10 @@ func (l *lists) read(ctx context.Context, cf *cloudflare.Client) error {
 		}
 		return doing(err, "listing zones")
 	})
+	group.Go(func() (err error) {
+		l.owners, err = readOwners(ctx, cf)
+		return err
+	})
 	return group.Wait()
 }
 
@@ -215,6 +221,7 @@ func (l *lists) fill(want *Desired, have *State) {
 			Observability: w.Observability, TailConsumers: w.TailConsumers,
 		}
 	}
+	l.fillOwners(want, have)
 	hostnames := want.customDomains()
 	for _, d := range l.domains {
 		if d.Service == want.Config.Name || slices.Contains(hostnames, d.Hostname) {
@@ -277,7 +284,7 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 			out.Version, largest = v.VersionID, v.Percentage
 		}
 	}
-	if len(newest.Versions) > 1 {
+	if len(taking(newest)) > 1 {
 		out.Shares = map[string]float64{}
 		for _, v := range newest.Versions {
 			out.Shares[v.VersionID] = v.Percentage
@@ -287,11 +294,12 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 	// A secret that is changed makes a version and a deployment of its own, on
 	// top of what was live. What lies below them is the release.
 	for i, d := range deployments {
-		if m, ok := parseMemo(d.Annotations[annotationMessage]); ok && len(d.Versions) == 1 {
+		if m, ok := parseMemo(d.Annotations[annotationMessage]); ok && len(taking(d)) == 1 {
 			out.Mark, out.SecretsSince = m.mark, i
 			if m.reach != notRecorded {
 				out.Reach = m.reach
 			}
+			out.Stores = m.stores
 			if i == 0 {
 				out.Required = m.required
 				return
@@ -307,10 +315,17 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 	}
 }
 
+// taking are the versions of a deployment that take traffic. A version at 0 % is there to be asked (ActionProve), and
+// stays there when the process that asks dies.
+func taking(d cloudflare.Deployment) []cloudflare.Share {
+	return slices.DeleteFunc(slices.Clone(d.Versions), func(v cloudflare.Share) bool { return v.Percentage <= 0 })
+}
+
 // lookCloser is the second round of Observe.
 func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, account *lists, databaseKnown bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	worker := want.Config.Name
+	records := e.lookAtRecords(ctx, group, want, have)
 	var reached []Reach // by a live version of somebody else
 	group.Go(func() (err error) {
 		if !databaseKnown {
@@ -318,6 +333,7 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, acc
 				return err
 			}
 		}
+		group.Go(func() error { return records.lookAtOwnRow(ctx, want, have) })
 		return e.rehearse(ctx, want, have)
 	})
 	if have.Worker != nil && have.Live.Version != "" && have.Live.Mark == "" {

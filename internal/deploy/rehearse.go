@@ -16,6 +16,7 @@ import (
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/d1"
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
@@ -34,8 +35,10 @@ func (r *Rehearsals) Distinct() int {
 	return len(r.pending.work)
 }
 
-// ledgers are the tables that are no part of what migrations make.
-func ledgers(db wrangler.D1Database) []string { return []string{db.MigrationsTable, ChecksumTable} }
+// ledgers are the tables that are no part of what migrations make: wrangler's and ours.
+func ledgers(db wrangler.D1Database) []string {
+	return []string{db.MigrationsTable, ChecksumTable, fleet.IdentityTable}
+}
 
 // files are a shop's migrations with the names that findings give them.
 func (want *Desired) files() []d1.Migration {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func (a *applying) message() string {
 	if a.plan.Has(ActionPut) {
 		reach = notRecorded
 	}
-	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, a.plan.Commit, a.out.Bookmark}.String()
+	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, rememberStores(a.want, a.have), a.plan.Commit, a.out.Bookmark}.String()
 }
 
 // upload makes a version that takes no traffic. When the answer is lost, the
@@ -135,11 +136,15 @@ const looksFresh = 2 * time.Second
 // deployVersion releases a version by its id. When the answer is lost, the
 // live deployment tells whether it happened.
 func (a *applying) deployVersion(ctx context.Context, worker, version, text string) error {
+	return a.deployShares(ctx, worker, []cloudflare.Share{{VersionID: version, Percentage: 100}}, text)
+}
+
+// deployShares is deployVersion for several; the first one names them all.
+func (a *applying) deployShares(ctx context.Context, worker string, shares []cloudflare.Share, text string) error {
+	version := shares[0].VersionID
 	for try := 0; ; try++ {
 		a.write()
-		_, err := a.cf.CreateDeployment(ctx, worker, cloudflare.Release{
-			Versions: []cloudflare.Share{{VersionID: version, Percentage: 100}}, Message: text,
-		})
+		_, err := a.cf.CreateDeployment(ctx, worker, cloudflare.Release{Versions: shares, Message: text})
 		if err == nil {
 			return nil
 		}
@@ -151,13 +156,18 @@ func (a *applying) deployVersion(ctx context.Context, worker, version, text stri
 		switch {
 		case lookErr != nil:
 			return fmt.Errorf("releasing version %s of %s: %w", version, worker, errors.Join(err, lookErr))
-		case len(list) > 0 && len(list[0].Versions) == 1 && list[0].Versions[0].VersionID == version:
+		case len(list) > 0 && sameShares(list[0].Versions, shares):
 			a.out.Adopted++
 			return nil
 		case try == 2:
 			return fmt.Errorf("releasing version %s of %s: %w", version, worker, err)
 		}
 	}
+}
+
+// sameShares says that two deployments are of the same versions, in whatever order Cloudflare lists them.
+func sameShares(a, b []cloudflare.Share) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(s cloudflare.Share) bool { return !slices.Contains(b, s) })
 }
 
 // put uploads and releases in one call.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/d1"
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
@@ -440,7 +441,7 @@ func losses(ctx context.Context, cf *cloudflare.Client, db wrangler.D1Database, 
 		switch {
 		case strings.EqualFold(t.name, db.MigrationsTable) && slices.Contains(t.columns, "name") && slices.Contains(t.columns, "applied_at"):
 			ledger = undoneQuery(t.name, at)
-		case t.name == ChecksumTable:
+		case t.name == ChecksumTable, t.name == fleet.IdentityTable:
 		default:
 			questions = append(questions, lossOf(byName, t))
 		}

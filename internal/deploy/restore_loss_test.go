@@ -172,7 +172,7 @@ func TestReplaced(t *testing.T) {
 	deployment := func(id string, versions ...string) cloudflare.Deployment {
 		d := cloudflare.Deployment{ID: id}
 		for _, v := range versions {
-			d.Versions = append(d.Versions, cloudflare.Share{VersionID: v})
+			d.Versions = append(d.Versions, cloudflare.Share{VersionID: v, Percentage: 100 / float64(len(versions))})
 		}
 		return d
 	}

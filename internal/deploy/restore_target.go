@@ -101,7 +101,7 @@ func replaced(deployments []cloudflare.Deployment, prefix string) (version strin
 	}
 	at := -1
 	for i, d := range deployments {
-		for _, v := range d.Versions {
+		for _, v := range taking(d) {
 			switch {
 			case !strings.HasPrefix(v.VersionID, prefix):
 			case version != "" && v.VersionID != version:

@@ -48,6 +48,12 @@ type State struct {
 	// questions. Nil when nothing is pending. They follow from the rest, so they are no part of a Basis.
 	Rehearsal *d1.Rehearsal `json:"-"`
 	Answers   []int64       `json:"-"`
+	// Owners are the owner tags of the Worker and of the stores that the config binds, by kind and id ("worker/helm-x",
+	// "kv_namespace/…"): the slug that each names. Nil where the account or the token has no tags.
+	Owners map[string]string
+	// Records are the identity records inside of the shop's stores, by the same keys: a slug, or "" where there is none.
+	// Nil when the stores were not asked because the live release knows the very same ones (Live.Stores).
+	Records map[string]string
 	// Secrets are the names of the Worker's secrets. Nil when they were not read
 	// because the live release already proves the required ones.
 	Secrets []string
@@ -88,7 +94,10 @@ type Live struct {
 	// Reach is the digest of the workers.dev state that the release promises; ""
 	// when it promises none, and State.Subdomain was read instead.
 	Reach string
-	// Shares holds percentages by version id when more than one version is live.
+	// Stores is the digest of the stores that the release is bound to, and how well they were known to be the shop's; ""
+	// when the release does not say.
+	Stores string
+	// Shares holds percentages by version id when more than one version takes traffic.
 	Shares map[string]float64
 	// Source and Author say who made the live deployment, as Cloudflare has it.
 	Source, Author string

@@ -79,6 +79,7 @@ func newStageIn(t testing.TB, o sim.Options) *stage {
 		t.Fatal(err)
 	}
 	s.policy.Gate.Timeout, s.policy.Gate.Interval = time.Second, time.Millisecond
+	s.policy.Identity.Path, s.policy.Gate.Protected = "", nil // no code runs here that could answer
 	s.account = s.Account(t, s.policy.Accounts[0].ID, "kvick-1")
 	s.must(s.account.AddZone("kvick.bike", ""))
 	s.must(s.account.AddD1("kvick-helm-swicked", swickedDB, "wnam"))

@@ -163,9 +163,19 @@ func recordedLine(line func(string, ...any), o *deploy.Outcome) {
 }
 
 func gateLine(line func(string, ...any), o *deploy.Outcome) {
+	if b := o.Before; b != nil {
+		switch {
+		case b.Passed:
+			line("asked before its release%s", proved(*b, Code))
+		case b.Reason != "":
+			line("**not passed** before its release, took no traffic: %s: %s", Code(b.URL), Code(b.Reason))
+		case b.Skipped != "":
+			line("%s", Code(b.Skipped))
+		}
+	}
 	switch {
 	case o.Gate.Passed:
-		line("gate passed after %d %s: %s", o.Gate.Tries, plural(o.Gate.Tries, "try", "tries"), link(o.URL))
+		line("gate passed after %d %s: %s%s", o.Gate.Tries, plural(o.Gate.Tries, "try", "tries"), link(o.URL), proved(o.Gate, Code))
 	case o.Gate.Reason != "":
 		line("gate **not passed**: %s: %s", Code(o.Gate.URL), Code(o.Gate.Reason))
 	}

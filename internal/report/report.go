@@ -164,6 +164,26 @@ func migrationsOf(p *deploy.Plan, step deploy.Step) []string {
 	return lines
 }
 
+func asIs(text string) string { return text }
+
+// proved says what a gate proved besides health. code shows a text that is not ours.
+func proved(g deploy.GateResult, code func(string) string) string {
+	var sees []string
+	for _, store := range []string{"d1", "r2", "kv"} {
+		if g.Identity[store] != "" {
+			sees = append(sees, store)
+		}
+	}
+	out := ""
+	if len(sees) > 0 {
+		out += "; sees its own shop in " + strings.Join(sees, ", ")
+	}
+	if len(g.Bounced) > 0 {
+		out += "; sends strangers away from " + code(strings.Join(g.Bounced, ", "))
+	}
+	return out
+}
+
 // Outcome writes what a deploy did, in a few lines.
 func Outcome(w io.Writer, s Style, o *deploy.Outcome) error {
 	var b strings.Builder
@@ -204,9 +224,20 @@ func Outcome(w io.Writer, s Style, o *deploy.Outcome) error {
 	if o.URL != "" {
 		line("address", "%s", o.URL)
 	}
+	if b := o.Before; b != nil {
+		switch {
+		case b.Passed:
+			line("proof", "before the release, after %d %s%s", b.Tries, plural(b.Tries, "try", "tries"), proved(*b, asIs))
+		case b.Reason != "":
+			line("proof", "not passed, before the release: %s: %s", b.URL, b.Reason)
+		}
+		if b.Skipped != "" {
+			line("", "%s", b.Skipped)
+		}
+	}
 	switch {
 	case o.Gate.Passed:
-		line("gate", "passed after %d %s", o.Gate.Tries, plural(o.Gate.Tries, "try", "tries"))
+		line("gate", "passed after %d %s%s", o.Gate.Tries, plural(o.Gate.Tries, "try", "tries"), proved(o.Gate, asIs))
 	case o.Gate.Reason != "":
 		line("gate", "not passed: %s: %s", o.Gate.URL, o.Gate.Reason)
 	}

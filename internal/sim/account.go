@@ -77,6 +77,25 @@ func (a *Account) SetSubdomain(name string) error {
 	})
 }
 
+// AddTag gives a resource a tag beside those that it has. kind is one of tagging's resource types, such as d1_database.
+func (a *Account) AddTag(kind, id, key, value string) error {
+	return a.edit(func(s *account) error {
+		t := &taggedItem{Type: kind, ID: id, Tags: map[string]string{key: value}}
+		if have := s.Tags[t.key()]; have != nil {
+			for k, v := range have.Tags {
+				if k != key {
+					t.Tags[k] = v
+				}
+			}
+		}
+		if s.Tags == nil {
+			s.Tags = map[string]*taggedItem{}
+		}
+		s.Tags[t.key()] = t
+		return nil
+	})
+}
+
 // AddQueue adds a queue.
 func (a *Account) AddQueue(name string) error {
 	return a.edit(func(s *account) error {

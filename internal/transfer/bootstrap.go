@@ -66,7 +66,7 @@ type target struct {
 // too, is fine. After an import that came out different the error is a *MismatchError.
 func (b *Bootstrap) Run(ctx context.Context, dump *Dumped) (out *Bootstrapped, err error) {
 	out = &Bootstrapped{Database: b.Database.Name}
-	have, err := b.look(ctx)
+	have, err := b.look(ctx, dump.ledger.Own)
 	if err != nil {
 		return out, err
 	}
@@ -123,7 +123,7 @@ func (b *Bootstrap) differences(ctx context.Context, dump *Dumped) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	live, err := d1.SchemaOf(ctx, list, dump.ledger.Tables...)
+	live, err := d1.SchemaOf(ctx, list, dump.ledger.aside()...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the schema of %s: %w", b.Database.Name, err)
 	}
@@ -187,8 +187,8 @@ func (b *Bootstrap) importParts(ctx context.Context, dump *Dumped, have target, 
 	return nil
 }
 
-// look reads what the database holds.
-func (b *Bootstrap) look(ctx context.Context) (target, error) {
+// look reads what the database holds besides its own tables.
+func (b *Bootstrap) look(ctx context.Context, own []string) (target, error) {
 	var t target
 	rows, err := b.CF.D1Read(ctx, b.Database.ID, "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*' AND lower(name) NOT GLOB '_cf_*' ORDER BY name")
 	var list []struct{ Name, Type string }
@@ -199,6 +199,9 @@ func (b *Bootstrap) look(ctx context.Context) (target, error) {
 		return t, fmt.Errorf("reading the schema of %s: %w", b.Database.Name, err)
 	}
 	for _, r := range list {
+		if slices.Contains(own, r.Name) {
+			continue
+		}
 		if r.Name == d1.ProgressTable {
 			t.progress = map[string]string{}
 			continue
@@ -414,7 +417,7 @@ func (b *Bootstrap) sleep(ctx context.Context, d time.Duration) error {
 
 // imported asks the database whether it has a part. The last one leaves no note: it takes the table of notes away.
 func (b *Bootstrap) imported(ctx context.Context, part d1.Part) (bool, error) {
-	have, err := b.look(ctx)
+	have, err := b.look(ctx, nil)
 	if err != nil {
 		return false, err
 	}

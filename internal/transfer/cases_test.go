@@ -331,3 +331,40 @@ func TestSumsThatTakeTooLong(t *testing.T) {
 		}
 	}
 }
+
+// What says whose a database is belongs to the database: a bootstrap neither brings another's nor touches its own.
+func TestBootstrapLeavesOwnTables(t *testing.T) {
+	l := ledger
+	l.Own = []string{"_shop_identity"}
+	identity := func(shop string) string {
+		return "CREATE TABLE _shop_identity(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID; CREATE INDEX _shop_value ON _shop_identity(value);" +
+			"CREATE TRIGGER _shop_once AFTER UPDATE ON _shop_identity BEGIN SELECT 1; END; INSERT INTO _shop_identity VALUES ('shop_identity', '" + shop + "');"
+	}
+	plain := "CREATE TABLE a(x); INSERT INTO a VALUES (1);"
+	for name, test := range map[string]struct{ file, target, after string }{
+		"the file has one":   {plain + identity("other"), "", "[]"},
+		"the target has one": {plain, identity("mine"), `[{"name":"_shop_identity"},{"name":"_shop_once"},{"name":"_shop_value"}]`},
+		"both have one":      {plain + identity("other"), identity("mine"), `[{"name":"_shop_identity"},{"name":"_shop_once"},{"name":"_shop_value"}]`},
+	} {
+		s := newStage(t)
+		if test.target != "" {
+			s.exec(test.target)
+		}
+		d := dumpWith(t, file(t, test.file), l)
+		out, err := s.bootstrap(d)
+		if err != nil || len(out.Tables) != 1 {
+			t.Errorf("%s: %+v, %v", name, out, err)
+		}
+		if got := s.json("SELECT name FROM sqlite_master WHERE name GLOB '_shop*' ORDER BY name"); got != test.after {
+			t.Errorf("%s: %s, want %s", name, got, test.after)
+		}
+		if test.target != "" {
+			if got := s.json("SELECT value FROM _shop_identity"); got != `[{"value":"mine"}]` {
+				t.Errorf("%s: the record says %s", name, got)
+			}
+		}
+		if out, err := s.bootstrap(d); err != nil || !out.Already {
+			t.Errorf("%s: once more: %+v, %v", name, out, err)
+		}
+	}
+}

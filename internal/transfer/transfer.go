@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,10 +62,16 @@ type Ledger struct {
 	// Tables are wrangler's table and what goes with it. A target may have them already, as long as they are empty: wrangler
 	// makes its table when it only lists migrations.
 	Tables []string
+	// Own are tables that belong to a database and not to what is in it, such as the one that says whose it is: they are
+	// neither taken from the file nor seen in the target.
+	Own []string
 	// Applied are the names that are noted at the end because the file notes none, and SQL is the statements that do so.
 	Applied []string
 	SQL     string
 }
+
+// aside are the tables that no comparison of schemas is about.
+func (l Ledger) aside() []string { return slices.Concat(l.Tables, l.Own) }
 
 // Comparison is one table on both sides.
 type Comparison struct {
@@ -184,15 +191,16 @@ func check(ctx context.Context, file string) (Findings, error) {
 }
 
 func (d *Dumped) write(ctx context.Context, db *d1.DB, progress Progress) (err error) {
-	if d.queries, err = db.SumQueries(ctx); err != nil {
+	if d.queries, err = db.SumQueries(ctx, d.ledger.Own...); err != nil {
 		return err
 	}
-	if d.schema, err = db.Schema(ctx, d.ledger.Tables...); err != nil {
+	if d.schema, err = db.Schema(ctx, d.ledger.aside()...); err != nil {
 		return err
 	}
 	d.Parts, err = d1.Parts{
-		Ledger: d.ledger.SQL,
-		Shared: d.ledger.Tables,
+		Ledger:  d.ledger.SQL,
+		Shared:  d.ledger.Tables,
+		Without: d.ledger.Own,
 		Create: func(name string) (io.WriteCloser, error) {
 			d.written = append(d.written, name)
 			return os.Create(filepath.Join(d.Dir, name))
