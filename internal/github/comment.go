@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	maxComment      = 65536 // wire.md §1.4
+	maxComment      = 65536 // wire.md §1.4; an issue's body has the same
 	maxCommentPages = 50
 )
 
@@ -25,13 +25,11 @@ var markerRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._:/=-]{0,199}$`)
 // set, and one to write. When that one's answer is lost the comments are read again.
 func (c *Client) PutComment(ctx context.Context, issue int, marker, body string, create bool) (url string, err error) {
 	listing := call{method: http.MethodGet, path: c.repoPath("/issues/%d/comments", issue)}
-	marker = strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(marker), "<!--"), "-->"))
-	if !markerRule.MatchString(marker) || strings.Contains(marker, "--") {
-		return "", &Error{Method: listing.method, Path: listing.path, Err: fmt.Errorf("%w: the marker is not one word of letters, digits and signs", ErrArgument)}
+	first, err := markerLine(marker)
+	if err != nil {
+		return "", &Error{Method: listing.method, Path: listing.path, Err: err}
 	}
-	first := "<!-- " + marker + " -->"
-	body = strings.TrimPrefix(c.hidden(validText(body)), first+"\n")
-	body = first + "\n" + cutLines(body, maxComment-len(first)-1, "; the rest is in the run's summary")
+	body = marked(first, c.hidden(validText(body)))
 
 	there, err := c.ownComment(ctx, listing, issue, first)
 	if err != nil {
@@ -69,6 +67,20 @@ func (c *Client) PutComment(ctx context.Context, issue int, marker, body string,
 		return err
 	})
 	return there.GetHTMLURL(), err
+}
+
+// markerLine is the line that a text of ours is found by.
+func markerLine(marker string) (string, error) {
+	marker = strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(marker), "<!--"), "-->"))
+	if !markerRule.MatchString(marker) || strings.Contains(marker, "--") {
+		return "", fmt.Errorf("%w: the marker is not one word of letters, digits and signs", ErrArgument)
+	}
+	return "<!-- " + marker + " -->", nil
+}
+
+// marked is a text below its marker, as long as GitHub takes it.
+func marked(first, body string) string {
+	return first + "\n" + cutLines(strings.TrimPrefix(body, first+"\n"), maxComment-len(first)-1, "; the rest is in the run's summary")
 }
 
 // ownComment is the oldest comment of ours that begins with a line; nil when there is none.

@@ -145,6 +145,8 @@ func (e *Error) Hint() string {
 		return "look at the repository: GitHub may have merged the default branch into what was to be deployed"
 	case e.Status == http.StatusConflict:
 		return "something else changed at the same time, or the commit does not merge; look at it and run again"
+	case e.Status == http.StatusGone:
+		return "switch issues on in the repository's settings"
 	case e.Status == http.StatusUnprocessableEntity:
 		return "GitHub refuses what was sent; the message says which part"
 	case e.Status >= 500:
