@@ -417,3 +417,39 @@ func TestParseCommit(t *testing.T) {
 		})
 	}
 }
+
+// TestBases holds what one process says of many branches against what git says of each.
+func TestBases(t *testing.T) {
+	r := newRepo(t)
+	day := func(n int) time.Time { return time.Date(2026, 11, n, 9, 0, 0, 0, time.UTC) }
+	main := write(t, r,
+		Draft{Branch: "main", Message: "1", When: day(1), Files: files(map[string]string{"a": "1"})},
+		Draft{Branch: "shops/old", From: "main", Message: "overlay", When: day(2), Files: files(map[string]string{"o": "1"})},
+		Draft{Branch: "main", Message: "2", When: day(3), Files: files(map[string]string{"a": "2"})},
+		Draft{Branch: "main", Message: "3", When: day(4), Files: files(map[string]string{"a": "3"})},
+		Draft{Branch: "shops/new", From: "main", Message: "overlay", When: day(5), Files: files(map[string]string{"o": "2"})},
+		Draft{Branch: "shops/new", Message: "more", When: day(6), Files: files(map[string]string{"o": "3"})},
+		Draft{Branch: "shops/alone", Message: "nothing in common", When: day(6), Files: files(map[string]string{"o": "3"})},
+	)
+	tip := main[3]
+	// A branch that merged main has two ways down.
+	merged := git(t, r, "", "-c", "user.name=a", "-c", "user.email=a@example.invalid", "commit-tree", "-m", "merge", "-p", main[1], "-p", main[2], main[1]+"^{tree}")
+	commits := []string{main[1], main[5], main[6], tip, merged}
+	got, err := r.Bases(t.Context(), tip, commits...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, commit := range commits {
+		base, _ := r.MergeBase(t.Context(), tip, commit)
+		behind := git(t, r, "", "rev-list", "--count", commit+".."+tip)
+		if got[i].Commit != base || fmt.Sprint(got[i].Behind) != behind {
+			t.Errorf("%d: %+v, git says base %q and %s behind", i, got[i], base, behind)
+		}
+	}
+	if !got[0].Since.Equal(day(3)) || !got[1].Since.IsZero() {
+		t.Errorf("since %v and %v", got[0].Since, got[1].Since)
+	}
+	if _, err := r.Bases(t.Context(), "main"); err == nil {
+		t.Error("a branch's name passed for a commit")
+	}
+}
