@@ -17,7 +17,7 @@ import (
 // nobody reports.
 func TestFindingsAreDocumented(t *testing.T) {
 	used := map[string]string{}
-	for _, dir := range []string{"fleet", "wrangler", "d1", "deploy", "transfer", "command"} {
+	for _, dir := range []string{"fleet", "wrangler", "d1", "deploy", "transfer", "command", "audit"} {
 		for rule := range rulesIn(t, dir) {
 			used[rule] = dir
 		}

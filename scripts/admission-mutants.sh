@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pkg=internal/deploy
-tests='^(TestHostileConfigs|TestAdmission.*|TestWallHasDoors|TestReachOfLive)$'
+tests='^(TestHostileConfigs|TestAdmission.*|TestWallHasDoors|TestReachOfLive|TestOwner.*)$'
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
@@ -76,7 +76,7 @@ go test -overlay "$tmp/overlay.json" -c -o "$tmp/tests" "./$pkg"
 
 # The mutants: one on each line.
 {
-	for file in admit.go admit_hostnames.go overlay.go claims.go; do
+	for file in admit.go admit_hostnames.go overlay.go claims.go identity.go; do
 		awk -v file="$file" '
 			function end(last) { if (rule != "") print rule " " file ":" first "-" last }
 			match($0, /a\.(refuse|report)\("[a-z0-9-]+"/) {

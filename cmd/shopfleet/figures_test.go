@@ -53,6 +53,7 @@ var measures = []struct {
 		func(b *bench) ([]figure, error) { return b.single(100*time.Millisecond, 5) }},
 	{[]string{"fleet-50-shops", "fleet-50-calls", "fleet-50-memory"}, (*bench).fleet},
 	{[]string{"action-first-call", "action-github-calls-first", "action-github-calls-change", "action-github-calls-noop"}, (*bench).action},
+	{[]string{"audit-500"}, (*bench).audit},
 	{[]string{"rehearse-helm"}, (*bench).rehearse},
 	{[]string{"fleet-rehearsal-500", "fleet-rehearsal-500-distinct", "fleet-rehearsal-500-memory"}, (*bench).fleetRehearsal},
 	{[]string{"bootstrap-100mb", "bootstrap-100mb-whole"}, (*bench).bootstrap},

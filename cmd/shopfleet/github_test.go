@@ -236,7 +236,7 @@ func (h *hub) as(ts *testscript.TestScript, method, path string, body, into any)
 // cmdOnGitHub prints what GitHub has, for scripts to look at: deployments, statuses ID, checks SHA, comments NUMBER.
 func cmdOnGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: ongithub deployments|statuses ID|checks SHA|comments NUMBER")
+		ts.Fatalf("usage: ongithub deployments|statuses ID|checks SHA|comments NUMBER|issues")
 	}
 	h := scriptHub(ts)
 	repo := "/repos/" + hubOwner + "/" + hubRepo
@@ -248,6 +248,8 @@ func cmdOnGitHub(ts *testscript.TestScript, neg bool, args []string) {
 		h.as(ts, http.MethodGet, repo+"/deployments/"+args[1]+"/statuses", nil, &list)
 	case "comments":
 		h.as(ts, http.MethodGet, repo+"/issues/"+args[1]+"/comments", nil, &list)
+	case "issues":
+		h.as(ts, http.MethodGet, repo+"/issues?state=all", nil, &list)
 	case "checks":
 		h.as(ts, http.MethodGet, repo+"/commits/"+args[1]+"/check-runs", nil, &list)
 	default:

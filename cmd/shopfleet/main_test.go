@@ -83,6 +83,9 @@ func TestMain(m *testing.M) {
 //	tag KIND ID OWNER   gives a resource an owner tag, or takes it away where OWNER is -
 //	kv ID VALUE         puts an identity record into a KV namespace
 //	r2 BUCKET VALUE     puts one into a bucket
+//	owned SHOP          puts the owner tags on what a shop has
+//	reader WORKER SHOP  makes a Worker of nobody that is bound to a shop's database
+//	remove WORKER       deletes a Worker
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
 	noSecrets(t)
@@ -104,6 +107,9 @@ func TestScripts(t *testing.T) {
 			"edit":    cmdEdit,
 			"crlf":    cmdCRLF,
 			"sql":     cmdSQL,
+			"owned":   cmdOwned,
+			"reader":  cmdReader,
+			"remove":  cmdRemove,
 			"sqlite":  cmdSQLite,
 			"tag":     cmdTag,
 			"kv":      cmdRecord,

@@ -41,6 +41,8 @@ func toPlan() permissions {
 	return permissions{"contents": "read", "deployments": "read", "checks": "write", "pull_requests": "write"}
 }
 
+func toAudit() permissions { return permissions{"issues": "write"} }
+
 func toList() permissions { return permissions{"deployments": "read"} }
 
 // github is the client of the product's repository; nil where there is no token, or no repository on GitHub. A plain

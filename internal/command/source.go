@@ -48,6 +48,8 @@ type checkout struct {
 	objects *git.Repository
 
 	trees map[string]string // digest of a tree → directory that holds it
+	// unbuilt says that nothing will be built from the trees, so that they need no packages.
+	unbuilt bool
 }
 
 // open finds the repository around the door's directory and reads the fleet
@@ -236,6 +238,9 @@ type base struct {
 	err    error
 }
 
+// manyBranches is from how many branches on their bases are found in one process.
+const manyBranches = 16
+
 // read asks git for what is needed of every commit, in a few processes.
 func (c *checkout) read(ctx context.Context, commits []string) (configs []git.File, trees []git.Tree, bases []base, err error) {
 	group, ctx := errgroup.WithContext(ctx)
@@ -249,11 +254,27 @@ func (c *checkout) read(ctx context.Context, commits []string) (configs []git.Fi
 		return err
 	})
 	bases = make([]base, len(commits))
-	for i, commit := range commits {
-		group.Go(func() error {
-			bases[i].commit, bases[i].err = c.objects.MergeBase(ctx, c.main, commit)
+	one := func(i int) func() error {
+		return func() error {
+			bases[i].commit, bases[i].err = c.objects.MergeBase(ctx, c.main, commits[i])
 			return nil // one shop's broken history is that shop's problem
-		})
+		}
+	}
+	if len(commits) >= manyBranches {
+		// One process reads the whole history, which is less than a process for each branch.
+		based, err := c.objects.Bases(ctx, c.main, commits...)
+		if err != nil {
+			return nil, nil, nil, errors.Join(err, group.Wait())
+		}
+		for i := range based {
+			if bases[i].commit = based[i].Commit; bases[i].commit == "" {
+				group.Go(one(i)) // which says why there is none, or chooses
+			}
+		}
+	} else {
+		for i := range commits {
+			group.Go(one(i))
+		}
 	}
 	err = group.Wait()
 	return configs, trees, bases, err
@@ -428,8 +449,10 @@ func (c *checkout) extract(ctx context.Context, tree git.Tree) (string, error) {
 	if err := c.objects.Extract(ctx, tree, dir); err != nil {
 		return "", err
 	}
-	if err := c.dependencies(dir); err != nil {
-		return "", err
+	if !c.unbuilt {
+		if err := c.dependencies(dir); err != nil {
+			return "", err
+		}
 	}
 	c.trees[key] = dir
 	return dir, nil

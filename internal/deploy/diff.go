@@ -393,40 +393,12 @@ func shares(m map[string]float64) string {
 // bindingChanges names what the live version has otherwise than the config:
 // bindings by name, and the compatibility date. Secrets carry no value to compare.
 func bindingChanges(c *wrangler.Config, live Live) []string {
-	var have []map[string]any
-	if len(live.Bindings) == 0 || json.Unmarshal(live.Bindings, &have) != nil {
+	if len(live.Bindings) == 0 {
 		return nil
 	}
 	var out []string
-	seen := map[string]bool{}
-	byName := map[string]map[string]any{}
-	for _, b := range have {
-		name, _ := b["name"].(string)
-		byName[name] = b
-	}
-	for _, b := range c.Bindings {
-		seen[b.Name] = true
-		raw, err := json.Marshal(b)
-		if err != nil {
-			continue
-		}
-		var w map[string]any
-		if json.Unmarshal(raw, &w) != nil {
-			continue
-		}
-		h, ok := byName[b.Name]
-		switch {
-		case !ok:
-			out = append(out, "binding "+b.Name+" (missing there)")
-		case !coversValue(renamed(h), renamed(w)):
-			out = append(out, "binding "+b.Name)
-		}
-	}
-	for name, b := range byName {
-		kind, _ := b["type"].(string)
-		if !seen[name] && kind != "secret_text" && kind != "secret_key" && kind != "assets" {
-			out = append(out, "binding "+name+" (not in the config)")
-		}
+	for _, change := range BindingChanges(c, live.Bindings) {
+		out = append(out, change.String())
 	}
 	if live.CompatibilityDate != "" && live.CompatibilityDate != c.CompatibilityDate {
 		out = append(out, "compatibility_date "+live.CompatibilityDate)

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -287,17 +288,11 @@ func (r *records) lookAtOwnRow(ctx context.Context, want *Desired, have *State) 
 
 // admitOwnership holds owner tags and identity records against the shop. One that names another shop is the worst there
 // is, whatever names and ids say, and no flag lets it pass; one that is missing is what the policy makes of it.
-func admitOwnership(want *Desired, have *State) []Finding {
-	var out []Finding
+func admitOwnership(want *Desired, have *State) Findings {
+	a := &admission{want: want}
 	mismatch := func(what, says string, path ...any) {
-		f := Finding{
-			Rule: ruleOwnerMismatch, Level: LevelError,
-			Message:  fmt.Sprintf("%s says that it is shop %s's, and would be shop %s's", what, excerpt(says), want.Shop.Slug),
-			Expected: "what is " + want.Shop.Slug + "'s own",
-			Hint:     "stop and find out whose it is: one shop could read another's data; no flag lets this pass",
-		}
-		want.locate(&f, path...)
-		out = append(out, f)
+		a.refuse("owner-mismatch", path, fmt.Sprintf("%s says that it is shop %s's, and would be shop %s's", what, excerpt(says), want.Shop.Slug),
+			"what is "+want.Shop.Slug+"'s own", "stop and find out whose it is: one shop could read another's data; no flag lets this pass")
 	}
 	worker := Store{Kind: kindWorker, ID: want.Config.Name, path: []any{"env", want.Config.Env, "name"}}
 	for _, s := range append(want.stores(), worker) {
@@ -311,24 +306,18 @@ func admitOwnership(want *Desired, have *State) []Finding {
 		}
 	}
 	if lacking := want.lacking(have); len(lacking) > 0 {
-		level := want.Identity.Missing
-		if level == "" {
-			level = LevelWarning
-		}
 		what := "owner tag"
 		if have.Owners == nil {
 			what = "identity record"
 		}
-		f := Finding{
-			Rule: "owner-missing", Level: level,
+		a.report("owner-missing", a.at([]any{"env", want.Config.Env}, Finding{
+			Level:    cmp.Or(want.Identity.Missing, LevelWarning),
 			Message:  fmt.Sprintf("no %s says whose these are: %s", what, strings.Join(lacking, ", ")),
 			Expected: "an " + what + " with " + want.Shop.Slug,
 			Hint:     "shopfleet adopt " + want.Shop.Slug,
-		}
-		want.locate(&f, "env", want.Config.Env)
-		out = append(out, f)
+		}))
 	}
-	return out
+	return a.found
 }
 
 // lacking are the Worker and the stores that nothing says the owner of. Where there are owner tags those count; where
@@ -374,7 +363,7 @@ func (want *Desired) Proofs(have *State, typ, id string) []string {
 			continue
 		}
 		out := []string{"name"}
-		if s.Kind != kindR2 || have.Buckets[bucketKey(s.ID, s.Jurisdiction)] {
+		if s.Kind != kindR2 || have.Buckets[s.ID] {
 			out = append(out, "id")
 		}
 		if have.Owners[s.key()] == want.Shop.Slug {

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -325,8 +324,8 @@ func taking(d cloudflare.Deployment) []cloudflare.Share {
 func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, account *lists, databaseKnown bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	worker := want.Config.Name
-	records := e.lookAtRecords(ctx, group, want, have)
 	var reached []Reach // by a live version of somebody else
+	records := e.lookAtRecords(ctx, group, want, have)
 	group.Go(func() (err error) {
 		if !databaseKnown {
 			if have.Database, err = exploreDatabase(ctx, e.CF, want.Database); err != nil {
@@ -342,16 +341,6 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, acc
 			if err != nil {
 				return fmt.Errorf("reading the live version of %s: %w", worker, err)
 			}
-			// A release whose deployment lost our message (a rollback made elsewhere, a
-			// first upload) is still ours when its version carries our tag.
-			if tag := v.Annotations[annotationTag]; isMark(tag) {
-				have.Live.Mark = tag
-			}
-			have.Live.CompatibilityDate = v.CompatibilityDate
-			have.Live.Bindings, err = json.Marshal(v.Bindings)
-			if err != nil {
-				return fmt.Errorf("reading the bindings of %s: %w", worker, err)
-			}
 			for _, b := range v.Bindings {
 				all, err := ReachOfLive(b.JSON)
 				if err != nil {
@@ -359,7 +348,7 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, acc
 				}
 				reached = append(reached, all...)
 			}
-			return nil
+			return have.Live.fill(worker, v)
 		})
 	}
 	// With a release to come workers.dev is set anyway; without one it must be known.

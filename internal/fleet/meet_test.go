@@ -12,7 +12,9 @@ import (
 func TestNoTwoShopsMeet(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
-	rule := func() string { return pick("", "", "a-", "h-", "h-a-", "b") + "{slug}" + pick("", "", "-a", "-b", "-a-b", "b") }
+	rule := func() string {
+		return pick("", "", "a-", "h-", "h-a-", "b") + "{slug}" + pick("", "", "-a", "-b", "-a-b", "b")
+	}
 	slugs := []string{"a", "b", "ab", "a-b", "b-a", "a-a", "a-a-b", "b-b", "h-a", "h", "a-b-b", "bb", "ba"}
 	types := []string{"queue", "service", "d1", "r2_bucket", "kv_namespace", "durable_object_namespace", "workflow"}
 	accepted, refused := 0, 0

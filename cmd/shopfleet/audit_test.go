@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"mime/multipart"
+	"net/textproto"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kvick/shopfleet/internal/cloudflare"
+)
+
+// TestAuditByHand runs the first steps of docs/audit.md.
+func TestAuditByHand(t *testing.T) {
+	byHand(t, "docs/audit.md", "## Try it", 1, "store-exposed (1)", "is reached by a Worker of no shop: reports as DB", "<!doctype html>")
+}
+
+// scriptAccount is a client of the script's account.
+func scriptAccount(ts *testscript.TestScript) *cloudflare.Client {
+	return &cloudflare.Client{BaseURL: ts.Getenv("CLOUDFLARE_API_BASE_URL"), AccountID: ts.Getenv("CLOUDFLARE_ACCOUNT_ID"), Token: demoToken}
+}
+
+func cmdOwned(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: owned SHOP")
+	}
+	cf, ctx, slug := scriptAccount(ts), context.Background(), args[0]
+	things := map[string]string{"worker": "helm-" + slug, "r2_bucket": "helm-" + slug + "-assets"}
+	databases, err := cf.D1Databases(ctx, "")
+	ts.Check(err)
+	for _, db := range databases {
+		if strings.Contains(db.Name, "-"+slug) {
+			things["d1_database"] = db.ID
+		}
+	}
+	namespaces, err := cf.KVNamespaces(ctx)
+	ts.Check(err)
+	for _, ns := range namespaces {
+		if ns.Title == "helm-"+slug+"-kv" {
+			things["kv_namespace"] = ns.ID
+		}
+	}
+	for typ, id := range things {
+		ts.Check(cf.PutTags(ctx, cloudflare.ResourceTags{Type: typ, ID: id, Tags: map[string]string{"shop": slug}}))
+	}
+}
+
+func cmdReader(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: reader WORKER SHOP")
+	}
+	cf, ctx := scriptAccount(ts), context.Background()
+	databases, err := cf.D1Databases(ctx, "")
+	ts.Check(err)
+	for _, db := range databases {
+		if !strings.Contains(db.Name, "-"+args[1]) {
+			continue
+		}
+		var b bytes.Buffer
+		form := multipart.NewWriter(&b)
+		ts.Check(form.WriteField("metadata", fmt.Sprintf(`{"main_module":"index.js","compatibility_date":"2026-06-01","bindings":[{"type":"d1","name":"DB","id":%q}]}`, db.ID)))
+		part, err := form.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="index.js"; filename="index.js"`}, "Content-Type": {"application/javascript+module"}})
+		ts.Check(err)
+		_, err = part.Write([]byte("export default { fetch() { return new Response('all of it') } }"))
+		ts.Check(err)
+		ts.Check(form.Close())
+		_, err = cf.PutWorker(ctx, args[0], form.FormDataContentType(), b.Bytes())
+		ts.Check(err)
+		return
+	}
+	ts.Fatalf("shop %s has no database", args[1])
+}
+
+func cmdRemove(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: remove WORKER")
+	}
+	ts.Check(scriptAccount(ts).DeleteWorker(context.Background(), args[0]))
+}

@@ -1,0 +1,195 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"html"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/kvick/shopfleet/internal/audit"
+	"github.com/kvick/shopfleet/internal/deploy"
+)
+
+// auditStyle is all the looks of the page: nothing is loaded from anywhere.
+const auditStyle = `:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#57606a;--line:#d0d7de;--bad:#b3261e;--warn:#8a5a00;--good:#1a7f37;--band:#f6f8fa}
+@media (prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--soft:#9da7b1;--line:#3d444d;--bad:#ff7b72;--warn:#e3b341;--good:#56d364;--band:#161b22}}
+*{box-sizing:border-box}body{margin:0 auto;max-width:76rem;padding:2rem 1.25rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+h1{font-size:1.6rem;margin:0 0 .25rem}h2{font-size:1.2rem;margin:2.25rem 0 .5rem}p{margin:.4rem 0}.soft{color:var(--soft)}tr.hit td{color:var(--bad)}
+.verdict{font-size:1.15rem;font-weight:600;border-left:.3rem solid;padding-left:.75rem}.good{color:var(--good)}.bad,.error{color:var(--bad)}.warn,.warning{color:var(--warn)}.notice{color:var(--soft)}
+.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere;white-space:pre-line}
+thead th{background:var(--band);white-space:nowrap}code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}.number{text-align:right;font-variant-numeric:tabular-nums}
+@media print{:root{--ink:#000;--paper:#fff;--soft:#444;--line:#bbb;--bad:#900;--warn:#640;--good:#063;--band:#eee}body{max-width:none;padding:0;font-size:10pt}tr{break-inside:avoid}thead{display:table-header-group}h2{break-after:avoid}.wide{overflow:visible}}
+`
+
+// AuditHTML writes an audit as one page for people who have no shopfleet: it loads nothing, runs nothing, and prints.
+func AuditHTML(w io.Writer, r *audit.Report) error {
+	p := &page{}
+	p.raw(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">`)
+	p.raw(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">`)
+	p.raw("<title>Audit of the fleet, ").text(r.At.UTC().Format("2006-01-02")).raw("</title><style>" + auditStyle + "</style></head><body>\n")
+	p.summary(r)
+	p.findings(r)
+	p.stores(r)
+	p.workers(r)
+	p.accounts(r)
+	p.raw("</body></html>\n")
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// page is HTML under work. Everything from the user's world goes through text.
+type page struct{ b strings.Builder }
+
+func (p *page) raw(s string) *page {
+	p.b.WriteString(s)
+	return p
+}
+
+func (p *page) text(s string) *page {
+	p.b.WriteString(html.EscapeString(cleanText(s)))
+	return p
+}
+
+// row is a table's row of plain texts; class is one of auditStyle's, or "".
+func (p *page) row(class string, cells ...string) {
+	p.raw("<tr")
+	if class != "" {
+		p.raw(` class="` + class + `"`)
+	}
+	p.raw(">")
+	for _, c := range cells {
+		p.raw("<td>").text(c).raw("</td>")
+	}
+	p.raw("</tr>\n")
+}
+
+// table begins a table; its caller ends it.
+func (p *page) table(heads ...string) {
+	p.raw(`<div class="wide"><table><thead><tr>`)
+	for _, h := range heads {
+		p.raw(`<th scope="col">`).text(h).raw("</th>")
+	}
+	p.raw("</tr></thead><tbody>\n")
+}
+
+func (p *page) end() { p.raw("</tbody></table></div>\n") }
+
+func (p *page) summary(r *audit.Report) {
+	p.raw("<h1>Audit of the fleet</h1>\n<p class=\"soft\">").text(fmt.Sprintf("%s; read from %s on; main at %s; %s", limits(r), moment(r.At), short(r.Main), r.Tool)).raw("</p>\n")
+	switch {
+	case isolated(r):
+		p.raw(`<p class="verdict good">Isolated: `).text(auditProof(r)).raw("</p>\n")
+	case len(r.Unread()) > 0:
+		p.raw(`<p class="verdict bad">Not proved: `).text("not every account could be read: " + few(r.Unread(), 10)).raw("</p>\n")
+	default:
+		p.raw(`<p class="verdict bad">Not isolated: a Worker reaches, or may reach, what is not its shop's.</p>` + "\n")
+	}
+	p.raw("<p>").text(count(r)).raw("</p>\n")
+	for _, what := range r.NotRead {
+		p.raw(`<p class="warn">Not read: `).text(what).raw("</p>\n")
+	}
+}
+
+func (p *page) findings(r *audit.Report) {
+	p.raw("<h2>Findings</h2>\n")
+	if len(r.Findings) == 0 {
+		p.raw("<p>None.</p>\n")
+		return
+	}
+	p.table("Level", "Rule", "Account", "Shop", "What was found", "What to do")
+	for _, f := range r.Findings {
+		shops := strings.Join(append([]string{f.Shop}, f.Others...), ", ")
+		p.raw(`<tr><td class="`).text(f.Level).raw(`">`).text(f.Level).raw("</td><td><code>").text(f.Rule).raw("</code></td><td>").text(f.Account).
+			raw("</td><td>").text(strings.TrimPrefix(shops, ", ")).raw("</td><td>").text(f.Message)
+		if f.File != "" && f.Line > 0 {
+			p.raw(` <span class="soft">`).text(fmt.Sprintf("%s:%d", f.File, f.Line)).raw("</span>")
+		}
+		p.raw("</td><td>").text(f.Hint).raw("</td></tr>\n")
+	}
+	p.end()
+}
+
+// stores is the graph: each store with who reaches it and what says whose it is.
+func (p *page) stores(r *audit.Report) {
+	p.raw("<h2>Who reaches what</h2>\n<p class=\"soft\">Every store of the accounts, and every other thing that a Worker reaches. Proofs: name – fleet.yml gives it to the shop; tag – the owner tag says so; record – the identity record inside of it says so.</p>\n")
+	type place struct{ account, typ, id string }
+	reached := map[place][]string{}
+	for _, e := range r.Graph.Edges {
+		at := place{e.Account, e.Type, e.ID}
+		word := e.Worker + " as " + e.Binding
+		if !slices.Contains(reached[at], word) {
+			reached[at] = append(reached[at], word)
+		}
+	}
+	nodes := slices.Clone(r.Graph.Stores)
+	for _, w := range r.Graph.Workers {
+		if len(reached[place{w.Account, w.Type, w.ID}]) > 0 {
+			nodes = append(nodes, w)
+		}
+	}
+	slices.SortStableFunc(nodes, func(a, b audit.Node) int { return strings.Compare(a.Account+"\x00"+a.Shop, b.Account+"\x00"+b.Shop) })
+	hit := map[string]bool{}
+	for _, f := range r.Findings {
+		if f.Level == deploy.LevelError {
+			hit[f.Account+"\x00"+f.Resource] = true
+		}
+	}
+	p.table("Account", "Shop", "Type", "Name", "Id", "Proofs", "Reached by")
+	for _, n := range nodes {
+		shop := n.Shop
+		switch {
+		case n.Shared != "":
+			shop = "shared: " + n.Shared
+		case shop == "":
+			shop = "–"
+		}
+		id := n.ID
+		if id == n.Name {
+			id = ""
+		}
+		by := strings.Join(reached[place{n.Account, n.Type, n.ID}], "\n")
+		if by == "" {
+			by = "–"
+		}
+		class := ""
+		if hit[n.Account+"\x00"+n.Words()] {
+			class = "hit"
+		}
+		p.row(class, n.Account, shop, n.Type, n.Name, id, strings.Join(n.Proofs, ", "), by)
+	}
+	p.end()
+}
+
+// workers is the graph from the other side: every Worker of the accounts, also those of nobody.
+func (p *page) workers(r *audit.Report) {
+	p.raw("<h2>Workers</h2>\n<p class=\"soft\">Every Worker of the accounts, and everything that it reaches. One without a shop is nobody's by fleet.yml.</p>\n")
+	type place struct{ account, typ, id string }
+	names := map[place]string{}
+	for _, n := range append(slices.Clone(r.Graph.Stores), r.Graph.Workers...) {
+		names[place{n.Account, n.Type, n.ID}] = n.Words()
+	}
+	reaches := map[[2]string][]string{}
+	for _, e := range r.Graph.Edges {
+		word := e.Binding + " → " + cmp.Or(names[place{e.Account, e.Type, e.ID}], e.Type+" "+e.ID)
+		if e.Version != "" {
+			word += " (in the version that is live)"
+		}
+		reaches[[2]string{e.Account, e.Worker}] = append(reaches[[2]string{e.Account, e.Worker}], word)
+	}
+	p.table("Account", "Shop", "Worker", "Proofs", "Reaches")
+	for _, w := range r.Graph.Workers {
+		p.row("", w.Account, cmp.Or(w.Shop, "–"), w.Name, strings.Join(w.Proofs, ", "), cmp.Or(strings.Join(reaches[[2]string{w.Account, w.Name}], "\n"), "–"))
+	}
+	p.end()
+}
+
+func (p *page) accounts(r *audit.Report) {
+	p.raw("<h2>What was read</h2>\n")
+	p.table("Account", "Id", "When", "Shops", "Workers", "Stores", "Calls", "")
+	for _, a := range r.Accounts {
+		p.row("", a.Name, a.ID, moment(a.At), fmt.Sprint(a.Shops), fmt.Sprint(a.Workers), fmt.Sprint(a.Stores), fmt.Sprint(a.Calls), a.Error)
+	}
+	p.end()
+}
