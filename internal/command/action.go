@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"slices"
@@ -41,8 +42,9 @@ func (w *workflow) stranger() bool {
 // issue_comment, come with secrets for whoever causes them.
 var deployEvents = []string{"push", "workflow_dispatch", "schedule", "repository_dispatch"}
 
-// The verbs that the action has. What puts a database back, or writes files, is for a person at a terminal.
-var actionVerbs = []string{"deploy", "plan", "check", "lint"}
+// The verbs that the action has. What puts a database back, or writes files of the repository, is for a person at a
+// terminal.
+var actionVerbs = []string{"deploy", "plan", "check", "lint", "audit", "verify", "receipts"}
 
 func (d *Door) action() *cobra.Command {
 	return &cobra.Command{
@@ -196,6 +198,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 		}
 	}
 	dry, all := yes("dry-run"), yes("all")
+	issue := yes("issue")
 	redeploy, overwrite, destructive, noJournal := yes("redeploy"), yes("overwrite-outside"), yes("allow-destructive"), yes("no-journal")
 	if err != nil {
 		return nil, err
@@ -210,9 +213,18 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 				args = append(args, "--"+f+"="+v)
 			}
 		}
-		if all {
+		if all && verb != "audit" && verb != "receipts" { // the one is of all shops anyway, the other of one
 			args = append(args, "--all")
 		}
+	}
+	if verb == "audit" && issue {
+		args = append(args, "--issue")
+	}
+	if name := in("report"); name != "" && verb == "audit" {
+		if !plainName.MatchString(name) || !fs.ValidPath(name) {
+			return nil, Usage(fmt.Errorf("input report is %q", name), "a name of letters, digits and . _ / -, below the workspace; .html and .sarif are put behind it")
+		}
+		args = append(args, "--html="+name+".html", "--sarif="+name+".sarif")
 	}
 	if verb == "deploy" || verb == "plan" {
 		for flag, set := range map[string]bool{"--redeploy": redeploy, "--overwrite-outside": overwrite, "--allow-destructive": destructive, "--no-journal": noJournal, "--secrets-file=-": secrets} {

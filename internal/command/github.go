@@ -128,33 +128,63 @@ const (
 	journalTask = "shopfleet"
 )
 
-// Releases lists the newest entries. Whoever may write deployments may write what looks like one: an entry has to be about
-// the commit that its deployment is about, and of several for one release the first counts.
+// Releases lists the newest entries.
 func (j *journal) Releases(ctx context.Context, shop fleet.Shop) ([]deploy.Release, error) {
 	list, err := j.client.Deployments(ctx, shop.Environment(), journalTask, journalDepth)
 	if err != nil {
 		return nil, err
 	}
-	var out []deploy.Release
+	entries, _ := entriesOf(shop, list)
+	return entries, nil
+}
+
+// stray is a deployment of our task that is no entry, and why.
+type stray struct {
+	github.Deployment
+	why string
+}
+
+// entriesOf tells entries, newest first like the list, from what looks like one: whoever may write deployments may write
+// that. An entry has to be about the commit that its deployment is about, and of several for one release the first counts.
+func entriesOf(shop fleet.Shop, list []github.Deployment) (entries []deploy.Release, strays []stray) {
 	seen := map[string]bool{}
 	for _, x := range slices.Backward(list) {
-		var p struct {
-			payload
-			Key string `json:"key"`
+		r, key, why := entryOf(shop, x)
+		if why == "" && seen[key] {
+			why = "another entry was written for the same release before"
 		}
-		if json.Unmarshal(x.Payload, &p) != nil || p.Format != payloadFormat || p.Release.Shop != shop.Slug || p.Release.VersionID == "" {
+		if why != "" {
+			strays = append(strays, stray{x, why})
 			continue
 		}
-		r := p.Release
-		if r.Commit != "" && r.Commit != x.SHA || p.Key != r.Key() || seen[p.Key] {
-			continue
-		}
-		seen[p.Key] = true
-		r.ID, r.Created, r.Creator = strconv.FormatInt(x.ID, 10), x.Created, x.Creator
-		out = append(out, r)
+		seen[key] = true
+		entries = append(entries, r)
 	}
-	slices.Reverse(out)
-	return out, nil
+	slices.Reverse(entries)
+	slices.Reverse(strays)
+	return entries, strays
+}
+
+// entryOf reads an entry, or says why the deployment is none.
+func entryOf(shop fleet.Shop, x github.Deployment) (r deploy.Release, key, why string) {
+	var p struct {
+		payload
+		Key string `json:"key"`
+	}
+	if json.Unmarshal(x.Payload, &p) != nil || p.Format != payloadFormat {
+		return r, "", "its payload is not one of shopfleet's"
+	}
+	r = p.Release
+	switch {
+	case r.Shop != shop.Slug || r.VersionID == "":
+		return r, "", "its payload is about another shop, or about no version"
+	case r.Commit != "" && r.Commit != x.SHA:
+		return r, "", "its payload is about another commit than the deployment"
+	case p.Key != r.Key():
+		return r, "", "its payload has another release's key"
+	}
+	r.ID, r.Created, r.Creator, r.Digest = strconv.FormatInt(x.ID, 10), x.Created, x.Creator, deploy.EntryDigest(x.Payload)
+	return r, p.Key, ""
 }
 
 // Standing reads the statuses of an entry.
@@ -173,6 +203,9 @@ func (j *journal) Standing(ctx context.Context, id string) (deploy.Standing, err
 		if i == 0 {
 			s.State, s.Text = state, x.Description
 		}
+		if s.Verdict == "" && (state == deploy.StateSuccess || state == deploy.StateFailure || state == deploy.StateError) {
+			s.Verdict = x.Description
+		}
 		if state == deploy.StateFailure || state == deploy.StateError {
 			break
 		}
@@ -182,7 +215,7 @@ func (j *journal) Standing(ctx context.Context, id string) (deploy.Standing, err
 }
 
 // Begin makes a deployment and its first status.
-func (j *journal) Begin(ctx context.Context, shop fleet.Shop, r deploy.Release, s deploy.Status) (string, error) {
+func (j *journal) Begin(ctx context.Context, shop fleet.Shop, r deploy.Release, s deploy.Status) (deploy.Release, error) {
 	x, err := j.client.CreateDeployment(ctx, github.NewDeployment{
 		// A deployment has to name something that GitHub has, also where nobody knows which commit is live.
 		Ref:         cmp.Or(r.Commit, shop.Branch),
@@ -200,13 +233,16 @@ func (j *journal) Begin(ctx context.Context, shop fleet.Shop, r deploy.Release, 
 		return j.Begin(ctx, shop, r, s)
 	}
 	if err != nil {
-		return "", err
+		return deploy.Release{}, err
 	}
-	id := strconv.FormatInt(x.ID, 10)
+	made, _, why := entryOf(shop, x)
+	if why != "" {
+		return deploy.Release{}, fmt.Errorf("GitHub did not keep deployment %d as it was sent: %s", x.ID, why)
+	}
 	if s.State == "" {
-		return id, nil
+		return made, nil
 	}
-	return id, j.Finish(ctx, shop, id, s)
+	return made, j.Finish(ctx, shop, made.ID, s)
 }
 
 // Finish writes a status.

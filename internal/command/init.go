@@ -35,6 +35,7 @@ const (
 	setupNodeAction = "actions/setup-node@820762786026740c76f36085b0efc47a31fe5020 # v7.0.0"
 	uploadAction    = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1"
 	downloadAction  = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1"
+	sarifAction     = "github/codeql-action/upload-sarif@e4fba868fa4b1b91e1fdab776edc8cfbe6e9fb81 # v4.37.3"
 	ownAction       = "kvick/shopfleet"
 )
 
@@ -56,9 +57,10 @@ func (d *Door) init() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write the GitHub workflows of the product's repository",
-		Long: `Write the three workflows of the product's repository: deploy.yml, which deploys
+		Long: `Write the four workflows of the product's repository: deploy.yml, which deploys
 the shop whose branch is pushed, deploy-shop.yml, which deploy.yml calls as it is
-on main, and plan.yml, which shows on a pull request what merging it would change.
+on main, plan.yml, which shows on a pull request what merging it would change, and
+audit.yml, which looks at all accounts every week and keeps one issue up to date.
 Where there is no fleet.yml a first one is written too.
 
 Nothing is committed. A file that is there already and is not what init would
@@ -136,6 +138,7 @@ type setup struct {
 	Checkout, SetupNode      string
 	UploadArtifact           string
 	DownloadArtifact         string
+	UploadSARIF              string
 	Before, After            string // what the names of shops' branches have around the slug
 	Product, Account, Zone   string
 
@@ -160,6 +163,7 @@ func (d *Door) setup(ctx context.Context, repo *git.Repository, f initFlags) (*s
 	s := &setup{
 		Main: f.policy.main, Config: f.policy.config, Before: "shops/",
 		Checkout: checkoutAction, SetupNode: setupNodeAction, UploadArtifact: uploadAction, DownloadArtifact: downloadAction,
+		UploadSARIF: sarifAction,
 	}
 	for flag, value := range map[string]string{"--main": s.Main, "--config": s.Config} {
 		if !plainName.MatchString(value) || !fs.ValidPath(value) {
@@ -367,7 +371,7 @@ func (s *setup) fill(name string) (string, error) {
 	values := strings.NewReplacer(
 		"<% Repository %>", s.Repository, "<% Main %>", s.Main, "<% Config %>", s.Config, "<% Action %>", s.Action,
 		"<% Checkout %>", s.Checkout, "<% SetupNode %>", s.SetupNode, "<% UploadArtifact %>", s.UploadArtifact,
-		"<% DownloadArtifact %>", s.DownloadArtifact, "<% Before %>", s.Before, "<% After %>", s.After, "<% Glob %>", s.Before+"**"+s.After,
+		"<% DownloadArtifact %>", s.DownloadArtifact, "<% UploadSARIF %>", s.UploadSARIF, "<% Before %>", s.Before, "<% After %>", s.After, "<% Glob %>", s.Before+"**"+s.After,
 		"<% Product %>", s.Product, "<% Account %>", s.Account, "<% Zone %>", s.Zone,
 		"<% AccountNote %>", note(s.Account == noAccount, "the id of the Cloudflare account"),
 		"<% ZoneNote %>", note(s.Zone == noZone, "a zone of that account, where the shops get their hostnames"),
@@ -408,7 +412,7 @@ func (s *setup) render() ([]setupFile, error) {
 		return err
 	}
 	var err error
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml"} {
+	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml"} {
 		err = errors.Join(err, add(name, path.Join(workflowDir, name)))
 	}
 	if s.starter {

@@ -154,6 +154,7 @@ func (s *setup) remaining(top *os.Root, files []setupFile) []string {
 		fmt.Sprintf("commit these files to %s, and bring %s into the shops' branches: GitHub runs the workflows of the branch that is pushed", s.Main, s.Main),
 		fmt.Sprintf("make each shop an environment shop-<slug> that only branch %s may use, with secrets CLOUDFLARE_API_TOKEN and SHOP_SECRETS: %s/settings/environments", branch, github),
 		fmt.Sprintf("for plans of pull requests, set the repository's secret CLOUDFLARE_PLAN_TOKEN, a token that cannot deploy: %s/settings/secrets/actions", github),
+		fmt.Sprintf("for the weekly audit, make an environment fleet-audit that only branch %s may use, with secret CLOUDFLARE_AUDIT_TOKEN, a token that only reads: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("protect %s: what is on it runs with every shop's secrets: %s/settings/rules", s.Main, github),
 	)
 	if len(s.shops) > 0 {

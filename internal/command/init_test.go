@@ -65,7 +65,7 @@ func workflows(t *testing.T, args ...string) (dir string, files map[string][]byt
 		t.Fatalf("init: exit code %d\n%s", code, stderr)
 	}
 	files = map[string][]byte{}
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml"} {
+	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml"} {
 		files[name] = readFile(t, dir, workflowDir, name)
 	}
 	return dir, files
@@ -161,12 +161,15 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		"plan.yml/packages":        {"contents": "read"},
 		"plan.yml/plan":            {"contents": "read", "checks": "write", "deployments": "read", "pull-requests": "write"},
 		"plan.yml/check":           {"contents": "read"},
+		"audit.yml/audit":          {"contents": "read", "issues": "write"},
+		"audit.yml/sarif":          {"contents": "read", "security-events": "write"},
 	}
 	secrets := map[string][]string{ // the inputs of our action that may be secrets
 		"deploy-shop.yml/deploy": {"cloudflare-api-token", "secrets"},
 		"plan.yml/plan":          {"cloudflare-api-token"},
+		"audit.yml/audit":        {"cloudflare-api-token"},
 	}
-	pinned := regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+@[0-9a-f]{40}$`)
+	pinned := regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*@[0-9a-f]{40}$`)
 	for name, src := range files {
 		var w workflowFile
 		if err := yaml.Unmarshal(src, &w); err != nil {
@@ -224,11 +227,23 @@ func TestWorkflowsAreSafe(t *testing.T) {
 			t.Errorf("%s mentions secrets %d times, and %d of them are inputs of the action", name, n, inSteps)
 		}
 		// Comments after a pinned action say which release it is.
-		for _, m := range regexp.MustCompile(`(?m)uses: (actions/|kvick/shopfleet@).*$`).FindAllString(string(src), -1) {
+		for _, m := range regexp.MustCompile(`(?m)uses: (actions/|github/|kvick/shopfleet@).*$`).FindAllString(string(src), -1) {
 			if !regexp.MustCompile(`@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(m) {
 				t.Errorf("%s: %s does not say its version", name, m)
 			}
 		}
+	}
+
+	var audit workflowFile
+	if err := yaml.Unmarshal(files["audit.yml"], &audit); err != nil {
+		t.Fatal(err)
+	}
+	if _, byHand := audit.On["workflow_dispatch"]; !byHand || audit.On["schedule"] == nil || len(audit.On) != 2 {
+		t.Errorf("the audit is started by %v", audit.On)
+	}
+	if job := audit.Jobs["audit"]; job.Environment.Name != "fleet-audit" || job.Environment.Deployment == nil || *job.Environment.Deployment ||
+		!strings.Contains(job.If, "github.ref == 'refs/heads/main'") {
+		t.Errorf("the audit has its secret in environment %+v, if %q", job.Environment, job.If)
 	}
 
 	var shop workflowFile
@@ -274,6 +289,7 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 			for _, step := range job.Steps {
 				switch {
 				case step.Uses != "" && allowed.MatchString(step.Uses):
+				case at == "audit.yml/audit" && strings.HasPrefix(step.Uses, "actions/upload-artifact@"): // nothing of a commit runs before or after it
 				case step.Uses == "" && step.Name == "Unpack the packages" && len(step.Env) == 0:
 					for line := range strings.Lines(step.Run) {
 						if program, _, _ := strings.Cut(line, " "); !slices.Contains([]string{"mkdir", "tar", "rm", "mv"}, program) {
@@ -286,7 +302,7 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 			}
 		}
 		packages, ok := w.Jobs["packages"]
-		if name != "deploy.yml" && (!ok || packages.Needs != nil) {
+		if name != "deploy.yml" && name != "audit.yml" && (!ok || packages.Needs != nil) {
 			t.Errorf("%s: packages waits for %v", name, packages.Needs)
 		}
 		if plan, ok := w.Jobs["plan"]; ok && (plan.Needs != "packages" || plan.If != packages.If) {
@@ -294,7 +310,7 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 		}
 	}
 	slices.Sort(privileged)
-	if want := []string{"deploy-shop.yml/deploy", "plan.yml/plan"}; !slices.Equal(privileged, want) {
+	if want := []string{"audit.yml/audit", "deploy-shop.yml/deploy", "plan.yml/plan"}; !slices.Equal(privileged, want) {
 		t.Errorf("jobs with secrets: %v, want %v", privileged, want)
 	}
 

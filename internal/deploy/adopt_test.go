@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -163,23 +162,5 @@ func TestAdoptWithLostAnswers(t *testing.T) {
 		if _, n, err := s.adopt(); err != nil || n != 7 {
 			t.Errorf("%s: %d writes, %v", path, n, err)
 		}
-	}
-}
-
-// What a receipt says of a store.
-func TestProofs(t *testing.T) {
-	s := newStage(t)
-	s.mustDeploy()
-	_, _, err := s.adopt()
-	s.must(err)
-	_, want, have, _, err := s.plan(t.Context())
-	s.must(err)
-	for _, store := range [][2]string{{"d1", swickedDB}, {"kv_namespace", swickedKV}, {"r2_bucket", "helm-swicked-assets"}} {
-		if got := want.Proofs(have, store[0], store[1]); !slices.Equal(got, []string{"name", "id", "tag", "record"}) {
-			t.Errorf("%s: %q", store[0], got)
-		}
-	}
-	if got := want.Proofs(have, "r2_bucket", "helm-mike-s-bikes-assets"); got != nil {
-		t.Errorf("another shop's bucket: %q", got)
 	}
 }

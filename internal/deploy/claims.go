@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -82,53 +84,89 @@ type Branch struct {
 	Config []byte
 }
 
-// Rivals are the branches of all shops. Their configs are read once, in the background, by whoever asks first. It is safe
-// for concurrent use.
+// Rivals are the branches of all shops. It is safe for concurrent use.
 type Rivals struct {
 	policy   *fleet.Policy
 	name     string
 	branches []Branch
+	lower    [][]byte // their configs in lower case; nil where an escape may hide a word
 
-	once sync.Once
-	by   map[Claim][]int // who claims it: indexes of branches, ascending
+	asked atomic.Int32
+	once  sync.Once
+	by    map[Claim][]int // who claims it: indexes of branches, ascending
 }
 
-// NewRivals begins to read the branches. name is what their config is called.
+// NewRivals takes the branches. name is what their config is called.
 func NewRivals(policy *fleet.Policy, name string, branches []Branch) *Rivals {
-	r := &Rivals{policy: policy, name: name, branches: branches}
-	go r.read()
+	r := &Rivals{policy: policy, name: name, branches: branches, lower: make([][]byte, len(branches))}
+	for i, b := range branches {
+		if !bytes.ContainsRune(b.Config, '\\') {
+			r.lower[i] = bytes.ToLower(b.Config)
+		}
+	}
 	return r
 }
 
-// read finds out what each branch claims. One that cannot be read or resolved claims nothing: it cannot be deployed, and
-// what is wrong with it is its own shop's to hear.
-func (r *Rivals) read() {
-	r.once.Do(func() {
-		all := make([][]Claim, len(r.branches))
-		var group errgroup.Group
-		group.SetLimit(max(1, runtime.GOMAXPROCS(0)))
-		for i, b := range r.branches {
-			group.Go(func() error {
-				project, err := wrangler.Parse(string(filepath.Separator), r.name, b.Config)
-				if err != nil {
-					return nil
-				}
-				if config, err := project.Resolve(b.Shop.Slug); err == nil && slices.Contains(project.Envs(), b.Shop.Slug) {
-					all[i] = claimsToCompare(r.policy, config, b.Shop)
-				}
-				return nil
-			})
+// few is how many shops look for their own words in all branches before it is cheaper to understand every branch.
+const few = 8
+
+// against returns who claims what is in mine, by indexes of branches.
+func (r *Rivals) against(mine []Claim) map[Claim][]int {
+	if r.asked.Add(1) > few {
+		r.once.Do(func() { r.by = r.read(func(int) bool { return true }) })
+		return r.by
+	}
+	return r.read(func(i int) bool { return r.mayClaim(i, mine) })
+}
+
+// mayClaim says whether one of the claims can be a branch's at all: whoever claims something writes its name.
+func (r *Rivals) mayClaim(i int, mine []Claim) bool {
+	if r.lower[i] == nil {
+		return true
+	}
+	return slices.ContainsFunc(mine, func(c Claim) bool {
+		if c.Type == "worker" && strings.HasSuffix(c.Value, "-"+r.branches[i].Shop.Slug) {
+			return true // a Worker's name may be put together from the top level's and the environment's
 		}
-		_ = group.Wait() // nothing in it fails
-		r.by = map[Claim][]int{}
-		for i, claims := range all {
-			for _, c := range claims {
-				if at := r.by[c]; len(at) == 0 || at[len(at)-1] != i {
-					r.by[c] = append(at, i)
-				}
+		word := c.Value
+		if end := strings.IndexAny(word, " /"); end > 0 {
+			word = word[:end] // what follows is ours, or stands elsewhere
+		}
+		return bytes.Contains(r.lower[i], []byte(strings.ToLower(word)))
+	})
+}
+
+// read finds out what branches claim. One that cannot be read or resolved claims nothing: it cannot be deployed, and
+// what is wrong with it is its own shop's to hear.
+func (r *Rivals) read(which func(i int) bool) map[Claim][]int {
+	all := make([][]Claim, len(r.branches))
+	var group errgroup.Group
+	group.SetLimit(max(1, runtime.GOMAXPROCS(0)))
+	for i, b := range r.branches {
+		if !which(i) {
+			continue
+		}
+		group.Go(func() error {
+			project, err := wrangler.Parse(string(filepath.Separator), r.name, b.Config)
+			if err != nil || !slices.Contains(project.Envs(), b.Shop.Slug) {
+				return nil
+			}
+			if config, err := project.Resolve(b.Shop.Slug); err == nil {
+				all[i] = claimsToCompare(r.policy, config, b.Shop)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // nothing in it fails
+	by := map[Claim][]int{}
+	for i, claims := range all {
+		for _, c := range claims {
+			if at := by[c]; len(at) == 0 || at[len(at)-1] != i {
+				by[c] = append(at, i)
 			}
 		}
-	})
+	}
+	return by
 }
 
 // claimsToCompare are a shop's claims without what fleet.yml shares, and numbers that mean something else in each account
@@ -189,17 +227,18 @@ func (want *Desired) admitClaims(rivals *Rivals) {
 	if rivals == nil {
 		return
 	}
-	rivals.read()
 	a := &admission{want: want}
+	mine := claimsToCompare(want.policy, want.Config, want.Shop)
+	by := rivals.against(mine)
 	seen := map[Claim]bool{}
-	for _, claim := range claimsToCompare(want.policy, want.Config, want.Shop) {
+	for _, claim := range mine {
 		if seen[claim] {
 			continue
 		}
 		seen[claim] = true
 		x := contest{claim: claim}
 		theirs := false
-		for _, i := range rivals.by[claim] {
+		for _, i := range by[claim] {
 			if other := rivals.branches[i].Shop; other.Slug != want.Shop.Slug {
 				x.rivals = append(x.rivals, other.Branch)
 				theirs = theirs || provenBy(other, claim)

@@ -55,6 +55,9 @@ type Source struct {
 	Run     *Run
 	Actor   string
 	Tool    string
+
+	// buildInfo is taken for build_info.json where a release is compared with what it was made of.
+	buildInfo []byte
 }
 
 // Desired is what a shop should be: everything that a plan and its application
@@ -76,6 +79,8 @@ type Desired struct {
 	DenyColumns      []string // that no table may have
 	RequiredSecrets  []string
 	Secrets          map[string]wrangler.Secret
+	Actor            string // who asks for the deploy, for the journal
+	Run              *Run   // which run of a workflow it is, for the journal
 	Findings         Findings
 	Redeploy         bool
 	OverwriteOutside bool
@@ -84,6 +89,8 @@ type Desired struct {
 
 	policy    *fleet.Policy
 	contested []contest // what other branches claim too, and nothing offline says whose it is
+	// bundle and assets are digests of what is released, without build_info.json.
+	bundle, assets string
 }
 
 // Builder prepares shops. It builds a bundle once for all shops that share
@@ -100,23 +107,13 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.Build.Command != "" && src.NoBuildCommand == "" {
-		// It writes where it wants, and the directory may be other shops' too.
-		private, err := os.MkdirTemp(filepath.Dir(src.Dir), "build-")
-		if err != nil {
-			return nil, fmt.Errorf("making room for build.command: %w", err)
-		}
-		if err := os.CopyFS(private, os.DirFS(src.Dir)); err != nil {
-			return nil, fmt.Errorf("copying the tree for build.command: %w", err)
-		}
-		src.Dir = private
-		if config, err = resolve(src); err != nil {
-			return nil, err
-		}
+	if config, err = src.private(config); err != nil {
+		return nil, err
 	}
 	want := &Desired{
 		Shop: src.Shop, Commit: src.Commit, Main: src.Main, Config: config,
 		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate, Identity: src.Policy.Identity,
+		Actor: src.Actor, Run: src.Run,
 		Tool: src.Tool, Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
 		AllowDestructive: src.AllowDestructive, DenyColumns: src.Policy.Migrations.DenyColumns,
 		policy: src.Policy,
@@ -125,20 +122,51 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 	want.RequiredSecrets = union(src.Policy.Secrets.Required, config.RequiredSecrets)
 	want.Findings = append(want.Findings, admitOffline(want, src)...)
 	want.Findings = append(want.Findings, admitBuildCommand(config, src.NoBuildCommand)...)
-	collect := func(err error) error {
-		var findings Findings
-		if err = asFindings(err); errors.As(err, &findings) {
-			want.Findings = append(want.Findings, findings...)
-			return nil
-		}
-		return err
-	}
-	if err := collect(want.readMigrations()); err != nil {
+	if err := want.collect(want.readMigrations()); err != nil {
 		return nil, err
 	}
 	if want.Findings.Blocking() {
 		return nil, want.Findings.sorted() // what would be built is not what should be
 	}
+	if err := b.build(ctx, src, want); err != nil {
+		return nil, err
+	}
+	// Last: what is wrong with the commit itself is said before other branches are read.
+	if want.admitClaims(src.Rivals); want.Findings.Blocking() {
+		return nil, want.Findings.sorted()
+	}
+	return want, nil
+}
+
+// private gives a build.command a copy of the tree: it writes where it wants, and the directory may be other shops' too.
+func (src *Source) private(config *wrangler.Config) (*wrangler.Config, error) {
+	if config.Build.Command == "" || src.NoBuildCommand != "" {
+		return config, nil
+	}
+	private, err := os.MkdirTemp(filepath.Dir(src.Dir), "build-")
+	if err != nil {
+		return nil, fmt.Errorf("making room for build.command: %w", err)
+	}
+	if err := os.CopyFS(private, os.DirFS(src.Dir)); err != nil {
+		return nil, fmt.Errorf("copying the tree for build.command: %w", err)
+	}
+	src.Dir = private
+	return resolve(*src)
+}
+
+// collect keeps the findings among errors and returns the others.
+func (want *Desired) collect(err error) error {
+	var findings Findings
+	if err = asFindings(err); errors.As(err, &findings) {
+		want.Findings = append(want.Findings, findings...)
+		return nil
+	}
+	return err
+}
+
+// build bundles what was admitted, reads its assets, and makes its mark and its build_info.json.
+func (b *Builder) build(ctx context.Context, src Source, want *Desired) (err error) {
+	config := want.Config
 	// The mark covers content without build_info.json, so it is known before the
 	// file is, and the file can carry it.
 	replace := map[string][]byte{}
@@ -176,26 +204,22 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		stages = []func() error{bundle, check, assets} // it may make what Check looks for
 	}
 	for _, stage := range stages {
-		if err := collect(stage()); err != nil {
-			return nil, err
+		if err := want.collect(stage()); err != nil {
+			return err
 		}
 		if want.Findings.Blocking() {
-			return nil, want.Findings.sorted()
+			return want.Findings.sorted()
 		}
 	}
 	if want.Mark, err = want.mark(infoPath); err != nil {
-		return nil, err
+		return err
 	}
 	if infoPath != "" {
 		if err := want.setBuildInfo(ctx, src, config, infoPath); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	// Last, since the other branches are read meanwhile.
-	if want.admitClaims(src.Rivals); want.Findings.Blocking() {
-		return nil, want.Findings.sorted()
-	}
-	return want, nil
+	return nil
 }
 
 // admitBuildCommand refuses a build.command where the caller has a reason against it. What it runs is anybody's who may
@@ -246,7 +270,11 @@ func (want *Desired) setBuildInfo(ctx context.Context, src Source, config *wrang
 		Shop: src.Shop.Slug, Branch: src.Shop.Branch, Commit: src.Commit, MainCommit: src.Main,
 		Content: want.Mark, BuiltAt: src.BuiltAt, Run: src.Run, Actor: src.Actor, Tool: src.Tool,
 	}
-	replace := map[string][]byte{path: info.Bytes()}
+	content := info.Bytes()
+	if src.buildInfo != nil {
+		content = src.buildInfo
+	}
+	replace := map[string][]byte{path: content}
 	carried := false
 	var err error
 	if want.Bundle != nil && slices.ContainsFunc(want.Bundle.Inputs, func(i wrangler.Input) bool { return i.Replaced }) {
@@ -271,7 +299,7 @@ func (want *Desired) setBuildInfo(ctx context.Context, src Source, config *wrang
 		want.BuildInfoURL = ""
 		return nil
 	}
-	want.BuildInfo = info.Bytes()
+	want.BuildInfo = content
 	return nil
 }
 
@@ -305,14 +333,13 @@ func (want *Desired) mark(infoPath string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encoding what is set beside the upload: %w", err)
 	}
-	var code, assets string
 	if want.Bundle != nil {
-		code = want.Bundle.Digest()
+		want.bundle = want.Bundle.Digest()
 	}
 	if want.Assets != nil {
-		assets = want.Assets.Digest(infoPath)
+		want.assets = want.Assets.Digest(infoPath)
 	}
-	return markOf(form.Metadata, beside, []byte(code), []byte(assets)), nil
+	return markOf(form.Metadata, beside, []byte(want.bundle), []byte(want.assets)), nil
 }
 
 // readMigrations finds the shop's own database and the files that belong to it.

@@ -353,26 +353,3 @@ func excerpt(text string) string {
 	}
 	return fmt.Sprintf("%q", text)
 }
-
-// Proofs says what proves a store that the config binds to be the shop's, when the state was read: "name" (the fleet
-// policy gives it to the shop), "id" (the account says that the id has that name), "tag" and "record". typ is the type of
-// binding. Nil for what is not the shop's.
-func (want *Desired) Proofs(have *State, typ, id string) []string {
-	for _, s := range want.owned(have) {
-		if bindingType(s.Kind) != typ || s.ID != id {
-			continue
-		}
-		out := []string{"name"}
-		if s.Kind != kindR2 || have.Buckets[s.ID] {
-			out = append(out, "id")
-		}
-		if have.Owners[s.key()] == want.Shop.Slug {
-			out = append(out, "tag")
-		}
-		if have.Records[s.key()] == want.Shop.Slug || have.Records == nil && have.Live.Stores == want.storesID() {
-			out = append(out, "record")
-		}
-		return out
-	}
-	return nil
-}

@@ -21,9 +21,9 @@ type Journal interface {
 	Releases(ctx context.Context, shop fleet.Shop) ([]Release, error)
 	// Standing tells how an entry stands.
 	Standing(ctx context.Context, id string) (Standing, error)
-	// Begin writes an entry in the state s and returns its id. Where it is not clear whether that happened it looks, and
-	// writes no second entry of equal Key.
-	Begin(ctx context.Context, shop fleet.Shop, r Release, s Status) (id string, err error)
+	// Begin writes an entry in the state s and returns it as it is kept, with its ID and Digest. Where it is not clear
+	// whether that happened it looks, and writes no second entry of equal Key.
+	Begin(ctx context.Context, shop fleet.Shop, r Release, s Status) (Release, error)
 	// Finish tells what became of an entry.
 	Finish(ctx context.Context, shop fleet.Shop, id string, s Status) error
 }
@@ -36,6 +36,8 @@ type Release struct {
 	// Created is when the entry was begun, Creator who the journal says began it.
 	Created time.Time `json:"-"`
 	Creator string    `json:"-"`
+	// Digest identifies the entry as the journal keeps it: EntryDigest of that.
+	Digest string `json:"-"`
 
 	Shop   string `json:"shop"`
 	Worker string `json:"worker"`
@@ -64,6 +66,19 @@ type Release struct {
 	Again int `json:"again,omitempty"`
 	// Gate is what the gate said, where it had spoken when the entry was begun. Otherwise it is in the entry's last status.
 	Gate *GateResult `json:"gate,omitempty"`
+
+	// What follows makes the entry a receipt; those of older shopfleets lack it.
+
+	// Bundle and Assets are digests of what was released, without build_info.json.
+	Bundle string `json:"bundle,omitempty"`
+	Assets string `json:"assets,omitempty"`
+	// Bindings are those that reach stored data or code, as they were admitted.
+	Bindings []Bound `json:"bindings,omitempty"`
+	// Actor is who asked for the release, Run the address of the workflow's run.
+	Actor string `json:"actor,omitempty"`
+	Run   string `json:"run,omitempty"`
+	// Previous is the Digest of the entry before this one, or NoEntry: it makes the journal a chain.
+	Previous string `json:"previous,omitempty"`
 }
 
 // Key is equal for two entries of one release. A deploy of crons alone keeps the version, hence the plan; and crons that go
@@ -98,6 +113,8 @@ type Standing struct {
 	Passed bool `json:"known_good"`
 	// Text is what was said last.
 	Text string `json:"text,omitempty"`
+	// Verdict is what was said of its gate last: of a release that another one replaced Text says that.
+	Verdict string `json:"verdict,omitempty"`
 }
 
 // Status is what is said of an entry.
@@ -197,26 +214,27 @@ func (a *applying) begin(ctx context.Context) error {
 	if a.have.Unrecorded() && a.out.Uploaded != "" {
 		live := a.unrecorded()
 		// No state yet: it is live until this release has passed its gate, and how good it is nobody knows.
-		id, err := a.e.Journal.Begin(ctx, a.want.Shop, live, Status{})
+		live.Previous = newest(a.have.Journal)
+		live, err := a.e.Journal.Begin(ctx, a.want.Shop, live, Status{})
 		if err != nil {
-			return &JournalError{Doing: "writing down the live version " + live.VersionID, Err: err, Released: a.plan.Has(ActionPut)}
+			return &JournalError{Doing: "writing down the live version " + a.plan.Live, Err: err, Released: a.plan.Has(ActionPut)}
 		}
-		live.ID = id
 		a.have.Journal = append([]Release{live}, a.have.Journal...)
 		a.out.Recorded = live.VersionID
 	}
 	record, begun := a.record(), Status{State: StateInProgress, Text: "releasing", URL: a.out.URL}
-	id, err := "", error(nil)
-	if earlier, ok := a.sameEntry(&record); ok {
-		id = earlier.ID // an earlier run of the same plan came as far as this
-		err = a.e.Journal.Finish(ctx, a.want.Shop, id, begun)
+	entry, known := a.sameEntry(&record) // an earlier run of the same plan came as far as this
+	var err error
+	if known {
+		err = a.e.Journal.Finish(ctx, a.want.Shop, entry.ID, begun)
 	} else {
-		id, err = a.e.Journal.Begin(ctx, a.want.Shop, record, begun)
+		record.Previous = newest(a.have.Journal)
+		entry, err = a.e.Journal.Begin(ctx, a.want.Shop, record, begun)
 	}
 	if err != nil {
 		return &JournalError{Doing: "writing version " + record.VersionID + " in the journal", Err: err, Released: a.plan.Has(ActionPut)}
 	}
-	a.entry = id
+	a.entry = entry.ID
 	return nil
 }
 
@@ -253,10 +271,15 @@ func (a *applying) content() Release {
 		hostnames = append(hostnames, routeHost(r))
 	}
 	hostnames = sortedCopy(hostnames)
-	return Release{
+	r := Release{
 		Shop: a.plan.Shop, Worker: a.plan.Worker, Commit: a.plan.Commit, Main: a.want.Main, Content: a.plan.Mark,
 		Crons: sortedCopy(a.want.Config.Crons), Hostnames: slices.Compact(hostnames), Tool: a.want.Tool,
+		Bundle: a.want.bundle, Assets: a.want.assets, Bindings: a.want.bound(a.have), Actor: a.want.Actor,
 	}
+	if a.want.Run != nil {
+		r.Run = a.want.Run.URL
+	}
+	return r
 }
 
 // unrecorded is the live version as far as anybody knows it: its commit and content are those that its own release
@@ -343,7 +366,7 @@ func (s Standing) active() bool {
 
 // status is how a release ended, in a line.
 func (a *applying) status(err error) Status {
-	s := Status{State: StateSuccess, URL: a.out.URL, Text: fmt.Sprintf("passed its gate after %d %s", a.out.Gate.Tries, tries(a.out.Gate.Tries))}
+	s := Status{State: StateSuccess, URL: a.out.URL, Text: a.out.Gate.words()}
 	var gate *GateError
 	var contract *ContractError
 	var stale *StaleError
@@ -367,13 +390,6 @@ func (a *applying) status(err error) Status {
 		s.State, s.Text = StateError, "was not finished; run the same command again"
 	}
 	return s
-}
-
-func tries(n int) string {
-	if n == 1 {
-		return "try"
-	}
-	return "tries"
 }
 
 // confirmEntry brings the journal up to date about a live release that was just found to be well: written where no
@@ -410,10 +426,11 @@ func (a *applying) confirmEntry(ctx context.Context) error {
 	if m, ok := parseMemo(a.have.Live.Message); ok {
 		r.Commit, r.Bookmark = m.commit, m.bookmark
 	}
-	id, err := a.e.Journal.Begin(ctx, a.want.Shop, r, s)
+	r.Previous = newest(a.have.Journal)
+	made, err := a.e.Journal.Begin(ctx, a.want.Shop, r, s)
 	if err != nil {
 		return &JournalError{Doing: "writing down the live version " + r.VersionID, Err: err, Released: true}
 	}
-	a.entry, a.out.Recorded = id, r.VersionID
+	a.entry, a.out.Recorded = made.ID, r.VersionID
 	return nil
 }

@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,10 +43,10 @@ func (d *diary) Standing(_ context.Context, id string) (deploy.Standing, error) 
 	return deploy.Standing{State: list[len(list)-1].State}, nil
 }
 
-func (d *diary) Begin(_ context.Context, _ fleet.Shop, r deploy.Release, s deploy.Status) (string, error) {
+func (d *diary) Begin(_ context.Context, _ fleet.Shop, r deploy.Release, s deploy.Status) (deploy.Release, error) {
 	if d.begin != nil {
 		if err := d.begin(r, s); err != nil {
-			return "", err
+			return deploy.Release{}, err
 		}
 	}
 	d.mu.Lock()
@@ -53,10 +54,14 @@ func (d *diary) Begin(_ context.Context, _ fleet.Shop, r deploy.Release, s deplo
 	i := slices.IndexFunc(d.entries, func(e deploy.Release) bool { return e.Key() == r.Key() })
 	if i < 0 {
 		i = len(d.entries)
-		r.ID = fmt.Sprint(i)
+		kept, err := json.Marshal(r)
+		if err != nil {
+			return deploy.Release{}, err
+		}
+		r.ID, r.Digest = fmt.Sprint(i), deploy.EntryDigest(kept)
 		d.entries = append(d.entries, r)
 	}
-	return d.entries[i].ID, d.say(d.entries[i].ID, s)
+	return d.entries[i], d.say(d.entries[i].ID, s)
 }
 
 func (d *diary) Finish(ctx context.Context, _ fleet.Shop, id string, s deploy.Status) error {
