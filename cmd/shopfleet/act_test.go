@@ -39,7 +39,7 @@ func findAct(t *testing.T) string {
 // TestAct runs the workflows that `shopfleet init` writes, under act. Beyond the commands of TestScripts there are:
 //
 //	dispatch DIR BRANCH [NAME=VALUE...]  makes what follows a run that somebody starts by hand
-//	act DIR          runs the workflows of the event for which push, pull or dispatch was the last; prints act's log
+//	act DIR [FILE]   runs the workflows of the event for which push, pull or dispatch was the last, or one; prints act's log
 //	only SHOP        requires that of what was sent to the account since the last `forget` nothing names another shop, and
 //	                 that something was written to this one
 //	quiet            requires that nothing was sent to the account since then
@@ -89,10 +89,13 @@ func TestAct(t *testing.T) {
 				}
 			},
 			"act": func(ts *testscript.TestScript, neg bool, args []string) {
-				if len(args) != 1 {
-					ts.Fatalf("usage: [!] act DIR")
+				if len(args) < 1 || len(args) > 2 {
+					ts.Fatalf("usage: [!] act DIR [FILE]")
 				}
 				r := actRun{ts: ts, act: act, node: filepath.Dir(j.node), dir: ts.MkAbs(args[0])}
+				if len(args) == 2 {
+					r.file = args[1]
+				}
 				if err := r.run(); (err != nil) != neg {
 					ts.Fatalf("act: %v\n%s", err, r.log.String())
 				}
@@ -113,7 +116,11 @@ func cmdDispatch(ts *testscript.TestScript, neg bool, args []string) {
 		name, value, _ := strings.Cut(pair, "=")
 		inputs[name] = value
 	}
-	step(ts, "workflow_dispatch", "refs/heads/"+branch, realGit(ts, dir, "rev-parse", "refs/heads/"+branch), deployToken, map[string]any{
+	token := deployToken
+	if branch == "main" { // where only the audit is started
+		token = map[string]string{"contents": "read", "issues": "write"}
+	}
+	step(ts, "workflow_dispatch", "refs/heads/"+branch, realGit(ts, dir, "rev-parse", "refs/heads/"+branch), token, map[string]any{
 		"ref": "refs/heads/" + branch, "inputs": inputs,
 		"repository": map[string]any{"full_name": hubOwner + "/" + hubRepo, "default_branch": "main"},
 		"sender":     map[string]any{"login": hubOperator},
@@ -157,6 +164,7 @@ func cmdOnly(ts *testscript.TestScript, neg bool, args []string) {
 type actRun struct {
 	ts             *testscript.TestScript
 	act, node, dir string
+	file           string // the workflow; "" for the one of the event
 	log            bytes.Buffer
 }
 
@@ -173,6 +181,8 @@ func (r *actRun) run() error {
 	file := "deploy.yml"
 	if event == "pull_request" {
 		file = "plan.yml"
+	} else if r.file != "" {
+		file = r.file
 	} else { // for a pull request, cmdPull has checked out the merge
 		realGit(ts, r.dir, "checkout", "--quiet", ts.Getenv("GITHUB_REF_NAME"), "--")
 	}
@@ -193,9 +203,9 @@ func (r *actRun) run() error {
 	}
 	for action, script := range map[string]string{
 		"actions/setup-node": "true",
-		"actions/upload-artifact": fmt.Sprintf(`env > '%s'; mkdir -p '%s'/"$NAME" && cp "$AT" '%[2]s'/"$NAME"`,
+		"actions/upload-artifact": fmt.Sprintf(`env > '%s'; mkdir -p '%s'/"$NAME" && printf '%%s\n' "$AT" | while read -r f; do test -z "$f" || cp "$f" '%[2]s'/"$NAME"; done`,
 			filepath.Join(ts.Getenv("WORK"), "upload.env"), artifacts),
-		"actions/download-artifact": fmt.Sprintf(`mkdir -p "$AT" && cp '%s'/"$NAME"/* "$AT"`, artifacts),
+		"actions/download-artifact": fmt.Sprintf(`mkdir -p "${AT:=.}" && cp '%s'/"$NAME"/* "$AT"`, artifacts),
 	} {
 		used := r.used(main, started, action)
 		dir := filepath.Join(work, path.Base(action))
@@ -207,13 +217,24 @@ func (r *actRun) run() error {
 		}), 0o644))
 		args = append(args, "--local-repository", used+"="+dir)
 	}
+	if r.file == "audit.yml" { // the one that hands a log to code scanning, which this writes down
+		used := r.used(main, started, "github/codeql-action/upload-sarif")
+		dir := filepath.Join(work, "codeql", "upload-sarif")
+		ts.Check(os.MkdirAll(dir, 0o755))
+		ts.Check(os.WriteFile(filepath.Join(dir, "action.yml"), composite(ts, map[string]any{
+			"name": "upload-sarif", "inputs": map[string]any{"sarif_file": map[string]string{}, "category": map[string]string{}, "ref": map[string]string{}, "sha": map[string]string{}},
+		}, map[string]any{
+			"shell": "bash", "env": map[string]string{"LOG": "${{ inputs.sarif_file }}"}, "run": fmt.Sprintf(`cp "$LOG" '%s'`, filepath.Join(ts.Getenv("WORK"), "scanned.sarif")),
+		}), 0o644))
+		args = append(args, "--local-repository", strings.Replace(used, "/upload-sarif", "", 1)+"="+filepath.Dir(dir), "--var", "SHOPFLEET_CODE_SCANNING="+ts.Getenv("CODE_SCANNING"))
+	}
 	for _, name := range []string{"GITHUB_API_URL", "GITHUB_REPOSITORY", "CLOUDFLARE_API_BASE_URL", "SHOPFLEET_EDGE_URL", transcriptVariable} {
 		args = append(args, "--env", name+"="+ts.Getenv(name))
 	}
 	// Of a fork's pull request GitHub withholds the secrets. Here they are there, so that a job which asked for them would be seen.
 	secrets := map[string]string{
 		"GITHUB_TOKEN": ts.Getenv("INPUT_GITHUB-TOKEN"), "SHOP_SECRETS": ts.Getenv("SHOP_SECRETS"),
-		"CLOUDFLARE_API_TOKEN": scriptToken, "CLOUDFLARE_PLAN_TOKEN": scriptToken,
+		"CLOUDFLARE_API_TOKEN": scriptToken, "CLOUDFLARE_PLAN_TOKEN": scriptToken, "CLOUDFLARE_AUDIT_TOKEN": scriptToken,
 	}
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		args = append(args, "-s", name+"="+secrets[name])

@@ -24,31 +24,6 @@ func scriptAccount(ts *testscript.TestScript) *cloudflare.Client {
 	return &cloudflare.Client{BaseURL: ts.Getenv("CLOUDFLARE_API_BASE_URL"), AccountID: ts.Getenv("CLOUDFLARE_ACCOUNT_ID"), Token: demoToken}
 }
 
-func cmdOwned(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: owned SHOP")
-	}
-	cf, ctx, slug := scriptAccount(ts), context.Background(), args[0]
-	things := map[string]string{"worker": "helm-" + slug, "r2_bucket": "helm-" + slug + "-assets"}
-	databases, err := cf.D1Databases(ctx, "")
-	ts.Check(err)
-	for _, db := range databases {
-		if strings.Contains(db.Name, "-"+slug) {
-			things["d1_database"] = db.ID
-		}
-	}
-	namespaces, err := cf.KVNamespaces(ctx)
-	ts.Check(err)
-	for _, ns := range namespaces {
-		if ns.Title == "helm-"+slug+"-kv" {
-			things["kv_namespace"] = ns.ID
-		}
-	}
-	for typ, id := range things {
-		ts.Check(cf.PutTags(ctx, cloudflare.ResourceTags{Type: typ, ID: id, Tags: map[string]string{"shop": slug}}))
-	}
-}
-
 func cmdReader(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: reader WORKER SHOP")

@@ -83,7 +83,6 @@ func TestMain(m *testing.M) {
 //	tag KIND ID OWNER   gives a resource an owner tag, or takes it away where OWNER is -
 //	kv ID VALUE         puts an identity record into a KV namespace
 //	r2 BUCKET VALUE     puts one into a bucket
-//	owned SHOP          puts the owner tags on what a shop has
 //	reader WORKER SHOP  makes a Worker of nobody that is bound to a shop's database
 //	remove WORKER       deletes a Worker
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
@@ -107,7 +106,6 @@ func TestScripts(t *testing.T) {
 			"edit":    cmdEdit,
 			"crlf":    cmdCRLF,
 			"sql":     cmdSQL,
-			"owned":   cmdOwned,
 			"reader":  cmdReader,
 			"remove":  cmdRemove,
 			"sqlite":  cmdSQLite,

@@ -223,6 +223,17 @@ func (w *town) zone(account, name string) string {
 // audit reads and judges.
 func (w *town) audit() *audit.Report {
 	w.t.Helper()
+	in := w.read()
+	rep := audit.Audit(in)
+	if again := audit.Audit(in); !reflect.DeepEqual(rep, again) {
+		w.t.Error("two audits of one input differ")
+	}
+	return rep
+}
+
+// read is everything that an audit judges by.
+func (w *town) read() audit.Input {
+	w.t.Helper()
 	in := audit.Input{Policy: w.policy, Shops: w.shops, Only: w.only, At: now, Main: fmt.Sprintf("%040d", 9), Tool: "test"}
 	o := audit.Options{Policy: w.policy, Now: func() time.Time { return now }}
 	if w.deep {
@@ -238,11 +249,69 @@ func (w *town) audit() *audit.Report {
 		}
 		in.Snapshots = append(in.Snapshots, s)
 	}
-	rep := audit.Audit(in)
-	if again := audit.Audit(in); !reflect.DeepEqual(rep, again) {
-		w.t.Error("two audits of one input differ")
+	return in
+}
+
+// TestWalls fills an account up to each limit, to 80 % of it, and to a little less.
+func TestWalls(t *testing.T) {
+	w := newTown(t)
+	in := w.read()
+	domain := cloudflare.Domain{Service: "elsewhere", ZoneName: "other.example"}
+	walls := map[string]struct {
+		limit int
+		fill  func(s *audit.Snapshot, n int)
+	}{
+		"500 Workers": {500, func(s *audit.Snapshot, n int) {
+			for i := len(s.Workers); i < n; i++ {
+				s.Workers = append(s.Workers, audit.Worker{Worker: cloudflare.Worker{Name: fmt.Sprintf("z%04d", i)}})
+			}
+		}},
+		"1000 KV namespaces": {1000, func(s *audit.Snapshot, n int) {
+			for i := len(s.Namespaces); i < n; i++ {
+				s.Namespaces = append(s.Namespaces, cloudflare.KVNamespace{ID: fmt.Sprint("id", i), Title: fmt.Sprint("z", i)})
+			}
+		}},
+		"100 custom domains": {100, func(s *audit.Snapshot, n int) {
+			for i := range n {
+				domain.Hostname = fmt.Sprintf("h%d.other.example", i)
+				s.Domains = append(s.Domains, domain)
+			}
+		}},
+		"1000 routes": {1000, func(s *audit.Snapshot, n int) {
+			for i := range n {
+				s.Routes = append(s.Routes, audit.Route{Zone: "one.example", Pattern: fmt.Sprintf("h%d.one.example/*", i), Worker: "elsewhere"})
+			}
+		}},
 	}
-	return rep
+	for what, wall := range walls {
+		for n, level := range map[int]string{wall.limit*8/10 - 1: "", wall.limit * 8 / 10: "warning", wall.limit: "warning", wall.limit + 1: "error"} {
+			s := *in.Snapshots[0]
+			s.Workers, s.Namespaces, s.Domains = slices.Clone(s.Workers), slices.Clone(s.Namespaces), slices.Clone(s.Domains)
+			wall.fill(&s, n)
+			other := in
+			other.Snapshots = []*audit.Snapshot{&s, in.Snapshots[1]}
+			got := ""
+			for _, f := range audit.Audit(other).Findings {
+				got += f.Level
+				if f.Rule != "capacity" || !strings.Contains(f.Message, fmt.Sprintf("%d of %s", n, what)) {
+					t.Errorf("%d of %s: %s", n, what, f)
+				}
+			}
+			if got != level {
+				t.Errorf("%d of %s gives %q, want %q", n, what, got, level)
+			}
+		}
+	}
+}
+
+// TestZoneUnknown takes the fleet's zone away from an account.
+func TestZoneUnknown(t *testing.T) {
+	in := newTown(t).read()
+	in.Snapshots[1].Zones = nil
+	list := audit.Audit(in).Findings
+	if len(list) != 1 || list[0].Rule != "zone-unknown" || list[0].Shop != "cargo" {
+		t.Errorf("%v", list)
+	}
 }
 
 func TestHonestFleet(t *testing.T) {
@@ -415,13 +484,30 @@ func TestFindings(t *testing.T) {
 			contentType, body := w.form(map[string]any{"main_module": "index.js", "bindings": w.bindings(0), "compatibility_date": "2026-06-01", "compatibility_flags": []string{}})
 			_, err := w.cf["one"].CreateVersion(w.ctx, "helm-adler", contentType, body)
 			w.must(err)
-		}, "newest-not-live adler notice, store-shared bolt error", "helm-adler as DB (in the version that is live)"},
+		}, "newest-not-live adler notice, store-shared bolt error", "helm-adler as DB (in a version that takes traffic)"},
+		{"a release that was left in the middle", true, func(w *town) {
+			contentType, body := w.form(map[string]any{"main_module": "index.js", "bindings": append(w.bindings(0), bindName("PEER", d1(2))), "compatibility_date": "2026-06-01", "compatibility_flags": []string{}})
+			v, err := w.cf["one"].CreateVersion(w.ctx, "helm-adler", contentType, body)
+			w.must(err)
+			contentType, body = w.form(map[string]any{"main_module": "index.js", "bindings": w.bindings(0), "compatibility_date": "2026-06-01", "compatibility_flags": []string{}})
+			_, err = w.cf["one"].CreateVersion(w.ctx, "helm-adler", contentType, body) // the newest is as it should be
+			w.must(err)
+			live, err := w.cf["one"].Deployments(w.ctx, "helm-adler")
+			w.must(err)
+			_, err = w.cf["one"].CreateDeployment(w.ctx, "helm-adler", cloudflare.Release{Versions: []cloudflare.Share{
+				{VersionID: live[0].Versions[0].VersionID, Percentage: 90}, {VersionID: v.ID, Percentage: 10},
+			}})
+			w.must(err)
+		}, "released-in-part adler warning, store-shared bolt error", "helm-adler as PEER (in a version that takes traffic)"},
+		{"an overlay with a namespace that is not there", false, func(w *town) {
+			w.config(0, strings.Replace(config(w.shops[0].Shop, 1), kvID(1), kvID(99), 1))
+		}, "drift adler warning, kv-unknown adler error", "account one has no KV namespace with id " + kvID(99)},
 		{"a Worker of nobody whose newest version hides what is live", true, func(w *town) {
 			w.stranger("one", "reports", bindName("DB", d1(1)))
 			contentType, body := w.form(map[string]any{"main_module": "index.js", "bindings": []map[string]any{}, "compatibility_date": "2026-06-01", "compatibility_flags": []string{}})
 			_, err := w.cf["one"].CreateVersion(w.ctx, "reports", contentType, body)
 			w.must(err)
-		}, "store-exposed adler error", "reports as DB (in the version that is live)"},
+		}, "store-exposed adler error", "reports as DB (in a version that takes traffic)"},
 		{"a secret that is gone", false, func(w *town) {
 			w.must(w.cf["one"].SecretsBulk(w.ctx, "helm-adler", nil, "SESSION_KEY"))
 		}, "secret-missing adler error", "no secret SESSION_KEY"},

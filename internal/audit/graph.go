@@ -61,7 +61,7 @@ type Edge struct {
 	Binding string `json:"binding"`
 	Type    string `json:"type"`
 	ID      string `json:"id"`
-	// Version is "live" where only the version that takes the traffic has the binding, and the newest has not.
+	// Version is "live" where only a version that takes traffic has the binding, and the newest has not.
 	Version string `json:"version,omitempty"`
 
 	jurisdiction string
@@ -236,6 +236,13 @@ func edges(s *Snapshot, w Worker) []Edge {
 			var head struct{ Name string }
 			if reached, err := deploy.ReachOfLive(raw); err == nil && json.Unmarshal(raw, &head) == nil {
 				add(head.Name, "live", reached)
+			}
+		}
+	}
+	for _, v := range w.Beside {
+		for _, b := range v.Bindings {
+			if reached, err := deploy.ReachOfLive(b.JSON); err == nil {
+				add(b.Name, "live", reached)
 			}
 		}
 	}

@@ -163,7 +163,7 @@ func bindings(list []Edge) string {
 	for _, e := range list {
 		word := e.Worker + " as " + e.Binding
 		if e.Version != "" {
-			word += " (in the version that is live)"
+			word += " (in a version that takes traffic)"
 		}
 		words = append(words, word)
 	}

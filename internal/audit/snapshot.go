@@ -48,8 +48,10 @@ type Worker struct {
 	cloudflare.Worker
 	// Settings are those of the newest version.
 	Settings cloudflare.Settings
-	// Live is the release that takes the traffic; read with Deep.
-	Live deploy.Live
+	// Live is the release that takes the traffic, Beside are the versions that take a part of it besides Live.Version; both
+	// are read with Deep.
+	Live   deploy.Live
+	Beside []cloudflare.Version
 }
 
 // Route is a zone route.
@@ -256,12 +258,8 @@ func (r *reader) deep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(cmp.Or(r.options.Side, side))
 	for i, w := range r.s.Workers {
-		group.Go(func() (err error) {
-			r.calls.Add(1)
-			engine := &deploy.Engine{CF: r.cf}
-			if r.s.Workers[i].Live, err = engine.Look(ctx, w.Name); r.s.Workers[i].Live.Version != "" {
-				r.calls.Add(1)
-			}
+		group.Go(func() error {
+			err := r.release(ctx, &r.s.Workers[i])
 			r.tell("looked at " + w.Name)
 			if errors.Is(err, cloudflare.ErrNotFound) {
 				return nil // deleted since it was listed
@@ -281,6 +279,24 @@ func (r *reader) deep(ctx context.Context) error {
 		r.stores(ctx, group, shop, d)
 	}
 	return group.Wait()
+}
+
+// release reads every version of a Worker that takes traffic.
+func (r *reader) release(ctx context.Context, w *Worker) (err error) {
+	r.calls.Add(1)
+	if w.Live, err = (&deploy.Engine{CF: r.cf}).Look(ctx, w.Name); w.Live.Version != "" {
+		r.calls.Add(1)
+	}
+	for _, id := range sorted(w.Live.Shares) {
+		if err != nil || id == w.Live.Version {
+			continue
+		}
+		var v cloudflare.Version
+		r.calls.Add(1)
+		v, err = r.cf.Version(ctx, w.Name, id)
+		w.Beside = append(w.Beside, v)
+	}
+	return err
 }
 
 // triggers reads what is set beside the versions of a shop's Worker.

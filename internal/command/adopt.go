@@ -67,6 +67,7 @@ func (d *Door) adoptShops(ctx context.Context, args []string, f adoptFlags) (err
 	if err != nil {
 		return err
 	}
+	c.unbuilt = true
 	sources, problems := c.sources(ctx, slugs)
 	var accounts []fleet.Account
 	for _, src := range sources {

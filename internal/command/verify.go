@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -124,7 +125,10 @@ func (c *checkout) verify(ctx context.Context, shops []fleet.Shop, slugs []strin
 	group.SetLimit(max(1, runtime.GOMAXPROCS(0)))
 	for i, slug := range slugs {
 		src, ready := sources[slug]
-		if err := problems[slug]; err != nil {
+		var apart *git.UnrelatedError
+		if err := problems[slug]; errors.As(err, &apart) {
+			list[i].fail(deploy.Findings{astray(shops[i], commits[slug])})
+		} else if err != nil {
 			list[i].fail(err)
 		}
 		if !ready {
@@ -177,10 +181,12 @@ func (c *checkout) known(ctx context.Context, shop fleet.Shop, live deploy.Live,
 		f.Rule, f.Message = "changed-outside", fmt.Sprintf("version %s of %s does not say of which commit it is: it was released outside shopfleet", live.Version, shop.Worker)
 		f.Expected, f.Hint = "a version that shopfleet released", "shopfleet plan "+shop.Slug+" shows what a deploy would change"
 	default:
-		_, err := c.repo.Commit(ctx, commit)
-		var none *git.NotFoundError
-		if !errors.As(err, &none) {
-			return err
+		if fullID.MatchString(commit) { // whoever wrote the message may have written anything
+			_, err := c.repo.Commit(ctx, commit)
+			var none *git.NotFoundError
+			if !errors.As(err, &none) {
+				return err
+			}
 		}
 		f.Rule, f.Message = "live-commit-unknown", fmt.Sprintf("version %s says that it is commit %s, which is not in this clone", live.Version, commit)
 		f.Expected, f.Hint = "a commit of "+shop.Branch, "git fetch origin (in a workflow, fetch-depth: 0 in actions/checkout); if nobody has the commit, somebody released what was never in git"
@@ -188,16 +194,15 @@ func (c *checkout) known(ctx context.Context, shop fleet.Shop, live deploy.Live,
 	return deploy.Findings{f}
 }
 
+// fullID is the id of a commit.
+var fullID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
 // astray says that the live commit is not in the history of the shop's branch; nil when it is.
 func (c *checkout) astray(ctx context.Context, src deploy.Source) *deploy.Finding {
-	f := &deploy.Finding{
-		Rule: "live-commit-astray", Level: deploy.LevelError,
-		Message:  fmt.Sprintf("commit %s is live and not in the history of %s", src.Commit, src.Shop.Branch),
-		Expected: "a commit that the branch has, or had", Hint: "git fetch origin; if the branch was moved since, deploy it: shopfleet deploy " + src.Shop.Slug,
-	}
+	f := astray(src.Shop, src.Commit)
 	tip, ok := c.tipsByName()[src.Shop.Branch]
 	if !ok {
-		return f
+		return &f
 	}
 	in, err := c.repo.IsAncestor(ctx, src.Commit, tip)
 	if err != nil {
@@ -206,7 +211,15 @@ func (c *checkout) astray(ctx context.Context, src deploy.Source) *deploy.Findin
 	if in {
 		return nil
 	}
-	return f
+	return &f
+}
+
+func astray(shop fleet.Shop, commit string) deploy.Finding {
+	return deploy.Finding{
+		Rule: "live-commit-astray", Level: deploy.LevelError,
+		Message:  fmt.Sprintf("commit %s is live and not in the history of %s", commit, shop.Branch),
+		Expected: "a commit that the branch has, or had", Hint: "git fetch origin; if the branch was moved since, deploy it: shopfleet deploy " + shop.Slug,
+	}
 }
 
 func (d *Door) printVerified(list []verification, asJSON bool) error {

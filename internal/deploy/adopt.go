@@ -55,9 +55,9 @@ func (w AdoptWrite) String() string {
 	return fmt.Sprintf("record %s in %s %s (%s)", w.Value, word(w.Kind), w.Name, where)
 }
 
-// PlanAdoption reads what a shop's Worker and stores say of their owner, and plans what is missing. It only reads. Nothing is
-// built. The error is Findings when the config is
-// wrong.
+// PlanAdoption reads what a shop's Worker and stores say of their owner, and plans what is missing. It only reads. Of the
+// source it needs what admission does: Policy, Shop, Commit, Main, Dir, ConfigName, Config and Base; nothing is built. The
+// error is Findings when the config is wrong.
 func (e *Engine) PlanAdoption(ctx context.Context, src Source) (*AdoptPlan, error) {
 	config, err := resolve(src)
 	if err != nil {

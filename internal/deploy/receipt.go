@@ -106,15 +106,16 @@ var resourceKinds = map[string]string{
 }
 
 // vouchers are the proofs that lie with a resource itself. A record that was not read is one that the live release, which
-// is bound to the same stores, had proved.
+// is bound to the same stores, had proved; of a shared store nobody proves that.
 func (want *Desired) vouchers(have *State, r Reach) []string {
 	var out []string
 	s := Store{Kind: resourceKinds[r.Type], ID: r.Resource}
 	if have.Owners[s.key()] == want.Shop.Slug {
 		out = append(out, ProofTag)
 	}
-	inside := s.Kind != "" && s.Kind != kindWorker
-	if have.Records[s.key()] == want.Shop.Slug || inside && have.Records == nil && have.Live.Stores == want.storesID() {
+	proved := have.Records == nil && have.Live.Stores == want.storesID() &&
+		slices.ContainsFunc(want.owned(have), func(o Store) bool { return o.key() == s.key() })
+	if have.Records[s.key()] == want.Shop.Slug || proved {
 		out = append(out, ProofRecord)
 	}
 	return out

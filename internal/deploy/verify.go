@@ -383,6 +383,12 @@ func (v *Verified) compareSettings(want *Desired, sent upload, have cloudflare.V
 	}
 }
 
+// boundedDigest is as much of a value's digest as tells values apart.
+func boundedDigest(text json.RawMessage) string {
+	digest := EntryDigest(text)
+	return digest[:min(len(digest), 12)]
+}
+
 func isSecret(typ string) bool { return typ == "secret_text" || typ == "secret_key" }
 
 // describe is a binding as far as both a config and Cloudflare tell of it: type, what it reaches, and a variable's value.
@@ -395,10 +401,11 @@ func describe(b cloudflare.Binding, worker string) string {
 	}
 	if json.Unmarshal(b.JSON, &members) == nil {
 		switch {
+		// A variable's value may be a secret that somebody typed into the wrong field.
 		case b.Type == "plain_text" && members.Text != nil:
-			words = append(words, fmt.Sprintf("%q", *members.Text))
+			words = append(words, "of sha256 "+shortSum([]byte(*members.Text)))
 		case b.Type == "json":
-			words = append(words, EntryDigest(members.JSON))
+			words = append(words, "of sha256 "+boundedDigest(members.JSON))
 		case members.Class != "":
 			words = append(words, "class "+members.Class)
 		}

@@ -212,7 +212,7 @@ func TestVerifyForged(t *testing.T) {
 		{"another compatibility date", func(f *forged) { f.Date = "2025-01-01" }, []string{`compatibility-differs: date "2025-01-01"`}},
 		{"a binding more", func(f *forged) {
 			f.Bindings = append(f.Bindings, map[string]any{"type": "plain_text", "name": "ADMIN", "text": "yes"})
-		}, []string{`binding-differs: a binding ADMIN that the config does not have: plain_text "yes"`}},
+		}, []string{`binding-differs: a binding ADMIN that the config does not have: plain_text of sha256 8a798890fe93`}},
 		{"a binding less", func(f *forged) {
 			for i, b := range f.Bindings {
 				if b.(map[string]any)["type"] == "r2_bucket" {

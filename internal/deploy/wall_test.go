@@ -39,9 +39,6 @@ var namedTypes = []string{"queue", "workflow", "dispatch_namespace", "vectorize"
 
 var idTypes = []string{"hyperdrive", "flagship", "vpc_service", "vpc_network", "mtls_certificate", "secrets_store_secret"}
 
-// wholeTypes are those that name nothing.
-var wholeTypes = []string{"stream", "media", "worker_loader"}
-
 func newWall(t testing.TB, n int) *wall {
 	t.Helper()
 	var y strings.Builder

@@ -30,6 +30,16 @@ func TestVouchers(t *testing.T) {
 			t.Errorf("%v: %v", r, got)
 		}
 	}
+	// The live release proved the stores that were the shop's: one is, one is shared.
+	want.Shop.KV = "own-kv"
+	want.Config.Bindings = []wrangler.Binding{wrangler.NewBinding("A", "kv_namespace", "namespace_id", "a"), wrangler.NewBinding("B", "kv_namespace", "namespace_id", "b")}
+	proved := &State{Live: Live{Stores: want.storesID()}, Namespaces: map[string]string{"a": "own-kv", "b": "shared-kv"}}
+	for id, n := range map[string]int{"a": 1, "b": 0} {
+		if got := want.vouchers(proved, Reach{Type: "kv_namespace", Resource: id}); len(got) != n {
+			t.Errorf("namespace %s: %v", id, got)
+		}
+	}
+	want.Config.Bindings = nil
 	bare := &State{Live: Live{Stores: storesBare}}
 	if got := want.vouchers(bare, Reach{Type: "d1", Resource: "d"}); got != nil {
 		t.Errorf("where neither was read, nor proved before: %v", got)

@@ -174,7 +174,7 @@ func (p *page) workers(r *audit.Report) {
 	for _, e := range r.Graph.Edges {
 		word := e.Binding + " → " + cmp.Or(names[place{e.Account, e.Type, e.ID}], e.Type+" "+e.ID)
 		if e.Version != "" {
-			word += " (in the version that is live)"
+			word += " (in a version that takes traffic)"
 		}
 		reaches[[2]string{e.Account, e.Worker}] = append(reaches[[2]string{e.Account, e.Worker}], word)
 	}
