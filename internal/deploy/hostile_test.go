@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/sim"
@@ -107,8 +108,9 @@ type hostileStage struct {
 
 func hostileWorld(t *testing.T) *hostileStage {
 	t.Helper()
-	s := &hostileStage{stage: newStageIn(t, sim.Options{})}
+	s := &hostileStage{stage: newStageIn(t, sim.Options{RateLimit: -1})}
 	s.e = s.engine()
+	s.e.CF.Budget = &cloudflare.Budget{Limit: 1e6, PerSecond: 1e6} // one client for all cases, which are more than five minutes hold
 	for _, shop := range [][4]string{
 		{"helm-mike-s-bikes-db", "5d0f1c3e-7a2b-4c8d-9e6f-1a2b3c4d5e6f", "helm-mike-s-bikes", "b2e1d4c3f5a6079889706b5c4d3e2f1a"},
 		{"helm-kvick-db", "00000000-0000-4000-8000-00000000000a", "helm-kvick", "0000000000000000000000000000000a"},

@@ -62,7 +62,7 @@ func reachOf(typ, name string, field func(string) string, raw func(string) json.
 	to := func(resource string) []Reach { return []Reach{{Type: typ, Resource: resource}} }
 	switch typ {
 	case "plain_text", "json", "secret_text", "secret_key", "version_metadata", "assets", "wasm_module", "text_blob", "data_blob",
-		"ai", "browser", "images", "send_email", "ratelimit":
+		"send_email", "ratelimit":
 		return []Reach{{Type: typ, Free: true}}
 	case "d1":
 		if env := field("internalEnv"); env != "" {
@@ -97,8 +97,11 @@ func reachOf(typ, name string, field func(string) string, raw func(string) json.
 		return to(field("stream"))
 	case "logfwdr":
 		return to(field("destination"))
-	case "stream", "media", "worker_loader":
-		return to(typ) // these name nothing: the account's are reached
+	case "stream", "media", "worker_loader", "ai", "browser", "images":
+		// These name nothing: the account's are reached. Workers AI opens every AI Search instance (env.AI.autorag), a browser
+		// binding lists and joins every Worker's sessions, an images binding reads and deletes every hosted image
+		// (developers.cloudflare.com: ai-search/api/migration, browser-run/reference/browser-binding-api, images/storage/binding).
+		return to(typ)
 	case "analytics_engine":
 		if set := field("dataset"); set != "" {
 			return to(set)

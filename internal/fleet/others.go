@@ -13,8 +13,8 @@ import (
 // bindingTypes are the types of binding that reach something which has a name or an id, in Cloudflare's words on the wire
 // (contracts/cloudflare/wire.md §3.3). A tail_consumer is no binding, but gets a Worker's requests and logs all the same.
 var bindingTypes = []string{
-	"agent_memory", "ai_search", "ai_search_namespace", "analytics_engine", "artifacts", "d1", "dispatch_namespace",
-	"durable_object_namespace", "flagship", "hyperdrive", "k2", "kv_namespace", "logfwdr", "media", "mtls_certificate",
+	"agent_memory", "ai", "ai_search", "ai_search_namespace", "analytics_engine", "artifacts", "browser", "d1", "dispatch_namespace",
+	"durable_object_namespace", "flagship", "hyperdrive", "images", "k2", "kv_namespace", "logfwdr", "media", "mtls_certificate",
 	"pipelines", "queue", "r2_bucket", "secrets_store_secret", "service", "stream", "tail_consumer", "vectorize",
 	"vpc_network", "vpc_service", "worker_loader", "workflow",
 }
