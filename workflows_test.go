@@ -154,3 +154,27 @@ func TestImageBasesArePinned(t *testing.T) {
 		}
 	}
 }
+
+// TestImageHoldsNoWorld builds the program as the Dockerfile does, as far as that shows what is in it: the simulators are
+// for people who try shopfleet, and the image has a size to keep.
+func TestImageHoldsNoWorld(t *testing.T) {
+	dockerfile, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`go build [^\n]*-tags noworld `).Match(dockerfile) {
+		t.Error("the Dockerfile builds without the tag noworld")
+	}
+	list, err := exec.Command("go", "list", "-tags", "noworld", "-deps", "./cmd/shopfleet").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, list)
+	}
+	for name := range strings.Lines(string(list)) {
+		if strings.Contains(name, "shopfleet/internal/sim") || strings.Contains(name, "gqlparser") {
+			t.Errorf("the image holds %s", name)
+		}
+	}
+	if out, err := exec.Command("go", "build", "-tags", "noworld", "-o", os.DevNull, "./cmd/shopfleet").CombinedOutput(); err != nil {
+		t.Errorf("building it: %v\n%s", err, out)
+	}
+}

@@ -45,8 +45,7 @@ func run(transport http.RoundTripper) int {
 
 		Transport: transport,
 	}
-	world := &world{door: door}
-	return command.Run(ctx, door, world.demo(), world.sim())
+	return command.Run(ctx, door, worldCommands(door)...)
 }
 
 func buildVersion() string {

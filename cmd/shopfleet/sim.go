@@ -1,3 +1,5 @@
+//go:build !noworld
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+//go:build !noworld
+
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/tailscale/hujson"
 
 	shopfleet "github.com/kvick/shopfleet"
@@ -34,6 +37,14 @@ const (
 // world makes the embedded world: a Cloudflare account on localhost and a git
 // repository of the product Helm with its shops' branches.
 type world struct{ door *command.Door }
+
+// worldCommands are the commands that need a world. The image of the action is
+// built without them, with the tag noworld: nothing there asks for one, and the
+// simulators, their parsers and the product Helm are 4 MB of it.
+func worldCommands(door *command.Door) []*cobra.Command {
+	w := &world{door: door}
+	return []*cobra.Command{w.demo(), w.sim()}
+}
 
 // helmShops are the slugs that have an overlay, in order.
 func helmShops() ([]string, error) {
