@@ -52,6 +52,10 @@ build: ## build the static binary ./shopfleet
 race: $(JUDGE)/node_modules/.package-lock.json go-judges ## the tests under the race detector
 	$(GO) test -race ./...
 
+.PHONY: mutants
+mutants: ## which tests notice when a rule of admission is missing
+	scripts/admission-mutants.sh
+
 # With SHOPFLEET_JUDGES=require-image a machine that cannot do this fails.
 .PHONY: image-check
 image-check: $(JUDGE)/node_modules/.package-lock.json ## build the action's image and run it as GitHub does: make image-check [BASES=registry]
