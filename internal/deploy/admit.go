@@ -251,27 +251,21 @@ func (a *admission) beside() {
 		}
 	}
 	for i, m := range c.DOMigrations {
-		var step struct {
-			Moves []struct {
-				Script string `json:"from_script"`
-			} `json:"transferred_classes"`
-		}
-		if json.Unmarshal(m.Step, &step) != nil {
+		var step members
+		var moves []members
+		if json.Unmarshal(m.Step, &step) != nil || step["transferred_classes"] != nil && json.Unmarshal(step["transferred_classes"], &moves) != nil {
 			continue // the config's own check says what is wrong with it
 		}
-		for _, move := range step.Moves {
-			if !a.may(Reach{Type: "durable_object_namespace", Resource: move.Script}) {
-				a.refuse("binding-not-owned", []any{"migrations", i}, fmt.Sprintf("migration %s takes Durable Objects, and what they keep, from Worker %q", m.Tag, move.Script), "classes of this Worker", "move objects between Workers by hand")
+		for _, move := range moves {
+			if script := move.text("from_script"); !a.may(Reach{Type: "durable_object_namespace", Resource: script}) {
+				a.refuse("binding-not-owned", []any{"migrations", i}, fmt.Sprintf("migration %s takes Durable Objects, and what they keep, from Worker %q", m.Tag, script), "classes of this Worker", "move objects between Workers by hand")
 			}
 		}
 	}
-	var exports map[string]struct {
-		From string `json:"transfer_from"`
-		To   string `json:"transferred_to"`
-	}
+	var exports map[string]members
 	if len(c.Exports) > 0 && json.Unmarshal(c.Exports, &exports) == nil {
 		for _, name := range slices.Sorted(maps.Keys(exports)) {
-			for _, script := range []string{exports[name].From, exports[name].To} {
+			for _, script := range []string{exports[name].text("transfer_from"), exports[name].text("transferred_to")} {
 				if script != "" && !a.may(Reach{Type: "durable_object_namespace", Resource: script}) {
 					a.refuse("binding-not-owned", []any{"exports", name}, fmt.Sprintf("Durable Objects of class %s, and what they keep, move between this Worker and %q", name, script), "classes of this Worker", "move objects between Workers by hand")
 				}

@@ -221,9 +221,10 @@ func (l *lists) fill(want *Desired, have *State) {
 		}
 	}
 	l.fillOwners(want, have)
-	hostnames := want.customDomains()
 	for _, d := range l.domains {
-		if d.Service == want.Config.Name || slices.Contains(hostnames, d.Hostname) {
+		// A route goes before a custom domain, so that it would take the hostname too.
+		held := func(r wrangler.Route) bool { return routeHost(r) == d.Hostname }
+		if d.Service == want.Config.Name || slices.ContainsFunc(want.Config.Routes, held) {
 			have.Domains = append(have.Domains, Domain{ID: d.ID, Hostname: d.Hostname, Worker: d.Service, ZoneID: d.ZoneID})
 		}
 	}

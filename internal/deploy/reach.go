@@ -157,6 +157,22 @@ func worker(service, environment string) string {
 	return service + "/" + environment
 }
 
+// members are those of a JSON object, by exactly their names. A struct would take them in any case, and the last of those
+// that differ in it: it would read another one than Cloudflare does.
+type members map[string]json.RawMessage
+
+// text is a member that is a text; "" when it is missing. Any other is a text that no name is.
+func (m members) text(name string) string {
+	var s *string
+	if raw := m[name]; raw != nil && json.Unmarshal(raw, &s) != nil {
+		return odd(name, string(raw))
+	}
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
 // odd is a resource that no fleet.yml can name: blanks are in no name.
 func odd(member, value string) string { return member + " " + value }
 
@@ -173,15 +189,15 @@ func ReachOfConsumers(raw json.RawMessage) []Reach {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil
 	}
-	var list []struct{ Service, Environment, Namespace string }
+	var list []members
 	if json.Unmarshal(raw, &list) != nil {
 		return []Reach{{Type: "tail_consumer"}}
 	}
 	var out []Reach
 	for _, c := range list {
-		r := Reach{Type: "tail_consumer", Resource: worker(c.Service, c.Environment)}
-		if c.Namespace != "" {
-			r.Resource = odd("namespace", c.Namespace)
+		r := Reach{Type: "tail_consumer", Resource: worker(c.text("service"), c.text("environment"))}
+		if namespace := c.text("namespace"); namespace != "" {
+			r.Resource = odd("namespace", namespace)
 		}
 		out = append(out, r)
 	}
