@@ -256,7 +256,7 @@ func (c *checkout) read(ctx context.Context, commits []string) (configs []git.Fi
 	bases = make([]base, len(commits))
 	one := func(i int) func() error {
 		return func() error {
-			bases[i].commit, bases[i].err = c.objects.MergeBase(ctx, c.main, commits[i])
+			bases[i].commit, bases[i].err = c.objects.MainBase(ctx, c.main, commits[i])
 			return nil // one shop's broken history is that shop's problem
 		}
 	}
@@ -268,7 +268,7 @@ func (c *checkout) read(ctx context.Context, commits []string) (configs []git.Fi
 		}
 		for i := range based {
 			if bases[i].commit = based[i].Commit; bases[i].commit == "" {
-				group.Go(one(i)) // which says why there is none, or chooses
+				group.Go(one(i)) // which says why there is none
 			}
 		}
 	} else {

@@ -11,7 +11,7 @@ import (
 
 // Based is where a commit stands on another line of history.
 type Based struct {
-	// Commit is the best common ancestor; "" when there is none, or not one alone.
+	// Commit is where the line was when the commit left it, as MainBase has it; "" when it never was on it.
 	Commit string
 	// Behind is how many commits of the line the commit lacks, Since when the oldest of them was made (zero without any).
 	Behind int
@@ -43,6 +43,7 @@ func (r *Repository) Bases(ctx context.Context, main string, commits ...string) 
 		h[f[1]] = &ancestor{made: made, parents: f[2:]}
 	}
 	trunk := h.from(main)
+	line := h.line(main)
 	known := map[string]Based{} // by where a branch leaves main: most leave it at the same few commits
 	based := make([]Based, len(commits))
 	for i, commit := range commits {
@@ -50,7 +51,7 @@ func (r *Repository) Bases(ctx context.Context, main string, commits ...string) 
 		key := strings.Join(leaves, " ")
 		b, ok := known[key]
 		if !ok {
-			b = h.based(trunk, leaves)
+			b = h.based(trunk, line, leaves)
 			known[key] = b
 		}
 		based[i] = b
@@ -101,8 +102,21 @@ func (h history) leaves(commit string, trunk map[string]bool) []string {
 	return out
 }
 
-// based tells what of a trunk a commit that leaves it there lacks.
-func (h history) based(trunk map[string]bool, leaves []string) Based {
+// line is a commit and its first parents: what a branch was, one after the other, and nothing that was merged into it.
+func (h history) line(commit string) []string {
+	var out []string
+	for h[commit] != nil {
+		out = append(out, commit)
+		if len(h[commit].parents) == 0 {
+			break
+		}
+		commit = h[commit].parents[0]
+	}
+	return out
+}
+
+// based tells what of a trunk, and of its line of first parents, a commit that leaves it there lacks.
+func (h history) based(trunk map[string]bool, line, leaves []string) Based {
 	has := h.from(leaves...)
 	var b Based
 	for id := range trunk {
@@ -113,13 +127,8 @@ func (h history) based(trunk map[string]bool, leaves []string) Based {
 			}
 		}
 	}
-	// A leaf that another leaf has below it is no best one.
-	best := slices.DeleteFunc(slices.Clone(leaves), func(id string) bool {
-		others := slices.DeleteFunc(slices.Clone(leaves), func(o string) bool { return o == id })
-		return h.from(others...)[id]
-	})
-	if len(best) == 1 {
-		b.Commit = best[0]
+	if i := slices.IndexFunc(line, func(id string) bool { return has[id] }); i >= 0 {
+		b.Commit = line[i]
 	}
 	return b
 }

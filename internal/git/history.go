@@ -119,6 +119,33 @@ func (r *Repository) MergeBase(ctx context.Context, a, b string) (string, error)
 	return strings.TrimSpace(string(out)), nil
 }
 
+// MainBase is the newest commit which main was, and which is in the history of a commit. A commit that came to main by a
+// merge was never main: what it held need not have been what was merged, so that it is nobody's base. The error is an
+// *UnrelatedError when there is no such commit.
+func (r *Repository) MainBase(ctx context.Context, main, commit string) (string, error) {
+	if err := checkID(main, commit); err != nil {
+		return "", err
+	}
+	// What main was and the commit lacks. The parent of the oldest is in the commit, or there is none.
+	out, err := r.run(ctx, nil, "rev-list", "--topo-order", "--first-parent", "--parents", main, "--not", commit)
+	if err != nil {
+		return "", fmt.Errorf("looking for the commit of main below %s: %w", commit, err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	oldest := strings.Fields(lines[len(lines)-1])
+	switch len(oldest) {
+	case 0:
+		return main, nil
+	case 1:
+		shallow, err := r.Shallow(ctx)
+		if err != nil {
+			return "", err
+		}
+		return "", &UnrelatedError{main, commit, shallow}
+	}
+	return oldest[1], nil
+}
+
 // IsAncestor says whether a is b or one of its ancestors. In a shallow clone it may say no where the whole history
 // would say yes.
 func (r *Repository) IsAncestor(ctx context.Context, a, b string) (bool, error) {

@@ -440,7 +440,7 @@ func TestBases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, commit := range commits {
-		base, _ := r.MergeBase(t.Context(), tip, commit)
+		base, _ := r.MainBase(t.Context(), tip, commit)
 		behind := git(t, r, "", "rev-list", "--count", commit+".."+tip)
 		if got[i].Commit != base || fmt.Sprint(got[i].Behind) != behind {
 			t.Errorf("%d: %+v, git says base %q and %s behind", i, got[i], base, behind)
@@ -451,5 +451,48 @@ func TestBases(t *testing.T) {
 	}
 	if _, err := r.Bases(t.Context(), "main"); err == nil {
 		t.Error("a branch's name passed for a commit")
+	}
+}
+
+// TestMainBase takes no commit for main that only came there by a merge: a pull request may add something and take it away
+// again, and a branch that stands in between is not what main ever was.
+func TestMainBase(t *testing.T) {
+	r := newRepo(t)
+	day := func(n int) time.Time { return time.Date(2026, 11, n, 9, 0, 0, 0, time.UTC) }
+	ids := write(t, r,
+		Draft{Branch: "main", Message: "1", When: day(1), Files: files(map[string]string{"gate.ts": "locked"})},
+		Draft{Branch: "feature", From: "main", Message: "open", When: day(2), Files: files(map[string]string{"gate.ts": "open"})},
+		Draft{Branch: "feature", Message: "lock again", When: day(3), Files: files(map[string]string{"gate.ts": "locked"})},
+		Draft{Branch: "main", Message: "2", When: day(4), Files: files(map[string]string{"b": "2"})},
+		Draft{Branch: "alone", Message: "nothing in common", When: day(5), Files: files(map[string]string{"o": "3"})},
+	)
+	one, open, locked, two, alone := ids[0], ids[1], ids[2], ids[3], ids[4]
+	commit := func(tree string, parents ...string) string {
+		args := []string{"-c", "user.name=a", "-c", "user.email=a@example.invalid", "commit-tree", "-m", "merge"}
+		for _, p := range parents {
+			args = append(args, "-p", p)
+		}
+		return git(t, r, "", append(args, tree+"^{tree}")...)
+	}
+	tip := commit(two, two, locked)
+	shop := commit(open, open)
+	late := commit(tip, shop, tip)
+	all := map[string]string{one: one, open: one, locked: one, two: two, tip: tip, shop: one, late: tip, commit(two, open, two): two, alone: ""}
+	var commits []string
+	for c := range all {
+		commits = append(commits, c)
+	}
+	bases, err := r.Bases(t.Context(), tip, commits...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range commits {
+		got, err := r.MainBase(t.Context(), tip, c)
+		if got != all[c] || (err != nil) != (all[c] == "") || bases[i].Commit != all[c] {
+			t.Errorf("base of %s: %q, %v, and %q among many; want %q", c, got, err, bases[i].Commit, all[c])
+		}
+	}
+	if base, err := r.MergeBase(t.Context(), tip, shop); err != nil || base != open {
+		t.Errorf("git would take %s, %v", base, err)
 	}
 }
