@@ -205,14 +205,21 @@ func (s *source) position(offset int) (line, column int) {
 	return i + 1, column
 }
 
-// line is the text of a line (1-based) without its end.
+// longestLine is how many bytes a line may have to be shown. Every finding has a copy, and a file may be one line.
+const longestLine = 2000
+
+// line is the text of a line (1-based) without its end; "" when it is too long for people.
 func (s *source) line(n int) string {
 	if n < 1 || n > len(s.lines) {
 		return ""
 	}
 	rest := s.text[s.lines[n-1]:]
+	rest = rest[:min(len(rest), longestLine+1)]
 	if i := bytes.IndexAny(rest, "\r\n"); i >= 0 {
 		rest = rest[:i]
+	}
+	if len(rest) > longestLine {
+		return ""
 	}
 	return string(rest)
 }

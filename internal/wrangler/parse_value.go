@@ -40,7 +40,10 @@ type value struct {
 	boolean bool
 	elems   []*value
 	members []property // in the order JavaScript enumerates them
-	offset  int        // of the value's first byte; -1 for a value that is not in the file
+	// index finds the members of an object that has many: looking for each of them in turn would take the square of their
+	// number, and whoever may push a configuration chooses it. Nil for few.
+	index  map[string]int
+	offset int // of the value's first byte; -1 for a value that is not in the file
 }
 
 type property struct {
@@ -51,15 +54,37 @@ type property struct {
 
 // get is the member called key, nil when v is no object or has none.
 func (v *value) get(key string) *value {
-	if v == nil {
-		return nil
-	}
-	for i := range v.members {
-		if v.members[i].key == key {
-			return v.members[i].value
-		}
+	if i := v.find(key); i >= 0 {
+		return v.members[i].value
 	}
 	return nil
+}
+
+// many is from how many members on an object has an index.
+const many = 64
+
+// find is the index of the member called key, or -1.
+func (v *value) find(key string) int {
+	if v == nil {
+		return -1
+	}
+	if v.index == nil {
+		return slices.IndexFunc(v.members, func(m property) bool { return m.key == key })
+	}
+	if i, ok := v.index[key]; ok {
+		return i
+	}
+	return -1
+}
+
+// indexed gives an object that is complete its index.
+func (v *value) indexed() {
+	if len(v.members) >= many {
+		v.index = make(map[string]int, len(v.members))
+		for i, m := range v.members {
+			v.index[m.key] = i
+		}
+	}
 }
 
 // at follows path: strings are keys, ints are indexes.
@@ -90,7 +115,7 @@ func (v *value) locate(path ...any) int {
 	for _, p := range path {
 		switch p := p.(type) {
 		case string:
-			i := slices.IndexFunc(v.members, func(m property) bool { return m.key == p })
+			i := v.find(p)
 			if i < 0 {
 				return offset
 			}
@@ -285,6 +310,7 @@ func (c *converter) convert(h *hujson.Value) *value {
 			v.members = append(v.members, property{name, offset, c.convert(&t.Members[i].Value)})
 		}
 		sortMembers(v.members)
+		v.indexed()
 	case *hujson.Array:
 		v.kind = kindArray
 		for i := range t.Elements {

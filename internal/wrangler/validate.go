@@ -21,12 +21,8 @@ func (n node) get(key string) node {
 	if n.path != "" {
 		child.path = n.path + "." + key
 	}
-	if n.value != nil {
-		for _, m := range n.value.members {
-			if m.key == key {
-				child.value, child.offset = m.value, m.offset
-			}
-		}
+	if i := n.value.find(key); i >= 0 {
+		child.value, child.offset = n.value.members[i].value, n.value.members[i].offset
 	}
 	return child
 }
