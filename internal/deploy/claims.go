@@ -184,12 +184,15 @@ func claimsToCompare(policy *fleet.Policy, c *wrangler.Config, shop fleet.Shop) 
 			continue
 		}
 		if claim.Type == "ratelimit" {
-			claim.Value += " in account " + shop.Account.ID
+			claim.Value = counter(claim.Value, shop)
 		}
 		out = append(out, claim)
 	}
 	return out
 }
+
+// counter is what counts requests: its number means something else in each account.
+func counter(id string, shop fleet.Shop) string { return id + " in account " + shop.Account.ID }
 
 func isShared(policy *fleet.Policy, c Claim) bool {
 	if c.Type != "worker" {
@@ -263,6 +266,9 @@ func (a *admission) contested(have *State) {
 	for _, x := range a.want.contested {
 		level := LevelError
 		if have != nil {
+			if x.claim.Type == "ratelimit" && slices.Contains(have.Counters, x.claim.Value) {
+				level = LevelWarning // who counted by it first keeps it, or any branch could stop this shop
+			}
 			names := map[string]map[string]string{"d1": have.Databases, "kv_namespace": have.Namespaces}[x.claim.Type]
 			name, known := names[x.claim.Value]
 			switch {

@@ -305,17 +305,20 @@ func (s *stage) arrange(text string) {
 		}
 	case "outside":
 		hold(s.t, s, "helm-mike-s-bikes", "")
-		s.outside(rest)
+		s.outside(rest, "")
+	case "counting":
+		hold(s.t, s, "helm-mike-s-bikes", "")
+		s.outside(rest, `"annotations":{"workers/tag":"sf-`+strings.Repeat("0", 32)+`"},`)
 	default:
 		s.t.Fatalf("what is live %s?", verb)
 	}
 }
 
-// outside releases code on the shop's Worker with one binding, as somebody with the dashboard would.
-func (s *stage) outside(binding string) {
+// outside releases code on the shop's Worker with one binding, as somebody with the dashboard would; with a tag, as shopfleet.
+func (s *stage) outside(binding, annotations string) {
 	s.t.Helper()
 	body := "--x\r\nContent-Disposition: form-data; name=\"metadata\"\r\n\r\n" +
-		`{"main_module":"index.js","bindings":[` + binding + `],"compatibility_date":"2026-06-01","compatibility_flags":[]}` +
+		`{"main_module":"index.js",` + annotations + `"bindings":[` + binding + `],"compatibility_date":"2026-06-01","compatibility_flags":[]}` +
 		"\r\n--x\r\nContent-Disposition: form-data; name=\"index.js\"; filename=\"index.js\"\r\nContent-Type: application/javascript+module\r\n\r\n" +
 		"export default { fetch() { return new Response('other') } }\r\n--x--\r\n"
 	_, err := s.cf().PutWorker(context.Background(), "helm-swicked", "multipart/form-data; boundary=x", []byte(body))

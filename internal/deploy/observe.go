@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -352,6 +353,7 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, acc
 			return have.Live.fill(worker, v)
 		})
 	}
+	e.lookAtCounters(ctx, group, want, have)
 	// With a release to come workers.dev is set anyway; without one it must be known.
 	if have.Worker != nil && have.Live.Reach == "" && have.Live.Mark == want.Mark {
 		group.Go(func() error {
@@ -405,6 +407,28 @@ func (e *Engine) lookAtDNS(ctx context.Context, group *errgroup.Group, want *Des
 			return doing(err, "reading the DNS records of "+host)
 		})
 	}
+}
+
+// lookAtCounters reads which rate limits the live version counts by, where another branch claims one of them. The account
+// has no list of them that would say whose they are.
+func (e *Engine) lookAtCounters(ctx context.Context, group *errgroup.Group, want *Desired, have *State) {
+	version := have.Live.Version
+	if version == "" || !slices.ContainsFunc(want.contested, func(x contest) bool { return x.claim.Type == "ratelimit" }) {
+		return
+	}
+	group.Go(func() error {
+		v, err := e.CF.Version(ctx, want.Config.Name, version)
+		if err != nil {
+			return fmt.Errorf("reading the live version of %s: %w", want.Config.Name, err)
+		}
+		for _, b := range v.Bindings {
+			var m members
+			if json.Unmarshal(b.JSON, &m) == nil && m.text("type") == "ratelimit" {
+				have.Counters = append(have.Counters, counter(m.text("namespace_id"), want.Shop))
+			}
+		}
+		return nil
+	})
 }
 
 // lookAtBuckets reads the buckets of other jurisdictions where the config binds one: the account's list leaves them out.

@@ -38,6 +38,9 @@ type State struct {
 	Databases  map[string]string
 	Namespaces map[string]string
 	Buckets    map[string]bool
+	// Counters are the rate limits that the live version counts by, as claims have them; read only when another branch
+	// claims one of the shop's.
+	Counters []string
 	// Database is the shop's D1; zero when it has no migrations.
 	Database Database
 	// Drift says how the schema differs from what the applied migrations make; nil when it does not.
