@@ -225,7 +225,7 @@ func (c *checkout) sourcesAt(ctx context.Context, slugs []string, at map[string]
 			continue
 		}
 		at := mains[src.Main]
-		src.Base = deploy.Base{Config: at.config, Changes: changes(at.tree, trees[i])}
+		src.Base = deploy.Base{Config: at.config, Changes: changes(at.tree, trees[i].tree)}
 		src.Rivals = rivals
 		sources[shop.Slug] = src
 	}
@@ -238,11 +238,17 @@ type base struct {
 	err    error
 }
 
+// whole is everything a shop's commit holds, or what is wrong with it.
+type whole struct {
+	tree git.Tree
+	err  error
+}
+
 // manyBranches is from how many branches on their bases are found in one process.
 const manyBranches = 16
 
 // read asks git for what is needed of every commit, in a few processes.
-func (c *checkout) read(ctx context.Context, commits []string) (configs []git.File, trees []git.Tree, bases []base, err error) {
+func (c *checkout) read(ctx context.Context, commits []string) (configs []git.File, trees []whole, bases []base, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(gitProcesses)
 	group.Go(func() (err error) {
@@ -250,7 +256,10 @@ func (c *checkout) read(ctx context.Context, commits []string) (configs []git.Fi
 		return err
 	})
 	group.Go(func() (err error) {
-		trees, err = c.objects.Trees(ctx, commits...)
+		read, wrong, err := c.objects.EachTree(ctx, commits...)
+		for i := range read {
+			trees = append(trees, whole{read[i], wrong[i]})
+		}
 		return err
 	})
 	bases = make([]base, len(commits))
@@ -369,7 +378,7 @@ func (c *checkout) rivals(ctx context.Context, commits map[string]string) (*depl
 }
 
 // source puts together what is known of one shop, and its tree on disk.
-func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, main base, config git.File, whole git.Tree) (deploy.Source, error) {
+func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, main base, config git.File, tree whole) (deploy.Source, error) {
 	if main.err != nil {
 		return deploy.Source{}, fmt.Errorf("finding the commit of main below %s: %w", shop.Branch, main.err)
 	}
@@ -381,14 +390,22 @@ func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, m
 			Hint:     "commit a " + configFile + " to the branch",
 		}}
 	}
-	tree := whole.Without(configFile)
-	dir, err := c.extract(ctx, tree)
+	if tree.err != nil {
+		return deploy.Source{}, deploy.Findings{{
+			Rule: "overlay-unreadable", Level: deploy.LevelError,
+			Message:  fmt.Sprintf("branch %s: %v", shop.Branch, tree.err),
+			Expected: "main's files and the shop's overlay",
+			Hint:     "take it out of the branch",
+		}}
+	}
+	files := tree.tree.Without(configFile)
+	dir, err := c.extract(ctx, files)
 	if err != nil {
 		return deploy.Source{}, fmt.Errorf("extracting %s: %w", shop.Branch, err)
 	}
 	src := deploy.Source{
 		Policy: c.policy, Shop: shop, Commit: commit, Main: main.commit,
-		Dir: dir, Tree: tree.Digest(), ConfigName: configFile, Config: config.Data,
+		Dir: dir, Tree: files.Digest(), ConfigName: configFile, Config: config.Data,
 		Environ: c.door.buildEnviron(),
 		BuiltAt: c.door.Now(), Tool: "shopfleet " + c.door.Version, Actor: c.door.actor(),
 	}

@@ -117,7 +117,7 @@ func TestAdmissionOfWhatIsLive(t *testing.T) {
 	s.mustDeploy()
 	const other = "00000000-0000-4000-8000-000000000001"
 	s.must(s.account.AddD1("helm-other-db", other, "wnam"))
-	s.outside(`{"type": "d1", "name": "DB", "id": "` + other + `"}, {"type": "r2_bucket", "name": "R2", "bucket_name": "helm-swicked-assets"}`, "")
+	s.outside(`{"type": "d1", "name": "DB", "id": "`+other+`"}, {"type": "r2_bucket", "name": "R2", "bucket_name": "helm-swicked-assets"}`, "")
 	plan := func() deploy.Findings {
 		_, _, _, p, err := s.plan(context.Background())
 		s.must(err)

@@ -496,3 +496,26 @@ func TestMainBase(t *testing.T) {
 		t.Errorf("git would take %s, %v", base, err)
 	}
 }
+
+// TestEachTree reads what it can beside a tree that is larger than any memory, made of a few objects.
+func TestEachTree(t *testing.T) {
+	r := newRepo(t)
+	good := write(t, r, Draft{Branch: "main", Message: "1", Files: files(map[string]string{"a": "1"})})[0]
+	blob := git(t, r, "x", "hash-object", "-w", "--stdin")
+	level, kind := blob, "100644 blob"
+	for range 10 {
+		var list strings.Builder
+		for i := range 10 {
+			fmt.Fprintf(&list, "%s %s\tf%d\n", kind, level, i)
+		}
+		level, kind = git(t, r, list.String(), "mktree"), "040000 tree"
+	}
+	bomb := git(t, r, "", "-c", "user.name=a", "-c", "user.email=a@example.invalid", "commit-tree", "-m", "bomb", level)
+	trees, wrong, err := r.EachTree(t.Context(), bomb, good)
+	if err != nil || wrong[1] != nil || len(trees[1]) != 1 {
+		t.Fatalf("%v, %v", err, wrong)
+	}
+	if !errors.As(wrong[0], new(*EntryError)) || trees[0] != nil {
+		t.Errorf("the bomb: %v", wrong[0])
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -93,32 +94,54 @@ func (t Tree) Digest() string {
 
 // Trees reads the trees of commits, in the order of the commits. It is one process, and what commits share is read once.
 func (r *Repository) Trees(ctx context.Context, commits ...string) ([]Tree, error) {
-	o, err := r.objects(ctx)
-	if err != nil {
+	trees, wrong, err := r.EachTree(ctx, commits...)
+	if err = errors.Join(append(wrong, err)...); err != nil {
 		return nil, err
 	}
+	return trees, nil
+}
+
+// EachTree is Trees where one commit does not keep others from being read: wrong tells, in the order of the commits, of
+// trees that cannot be used (*EntryError). The error is about the repository.
+func (r *Repository) EachTree(ctx context.Context, commits ...string) (trees []Tree, wrong []error, err error) {
+	o, err := r.objects(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer o.close()
-	trees := make([]Tree, len(commits))
+	trees, wrong = make([]Tree, len(commits)), make([]error, len(commits))
 	for i, commit := range commits {
 		top, err := o.root(commit)
 		if err == nil {
 			err = o.flatten(&trees[i], "", top)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the tree of %s: %w", commit, err)
+			err = fmt.Errorf("reading the tree of %s: %w", commit, err)
+		}
+		if errors.As(err, new(*EntryError)) {
+			trees[i], wrong[i] = nil, err
+		} else if err != nil {
+			return nil, nil, err
 		}
 	}
-	return trees, nil
+	return trees, wrong, nil
 }
 
 // maxPath is where Linux stops, too.
 const maxPath = 4096
+
+// maxEntries bounds a tree. Directories that hold the same one many times over, some levels deep, are a few small objects
+// and more paths than any memory has room for.
+const maxEntries = 200_000
 
 func (o *objects) flatten(into *Tree, dir string, level []Entry) error {
 	for _, e := range level {
 		e.Path = dir + e.Path
 		if len(e.Path) > maxPath {
 			return &EntryError{e.Path[:64] + "…", fmt.Sprintf("is longer than %d bytes", maxPath)}
+		}
+		if len(*into) >= maxEntries {
+			return &EntryError{e.Path, fmt.Sprintf("is one of more than %d paths", maxEntries)}
 		}
 		if e.Mode != modeTree {
 			*into = append(*into, e)
