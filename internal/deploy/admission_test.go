@@ -67,6 +67,68 @@ func TestAdmissionOfClaims(t *testing.T) {
 	}
 }
 
+// What is claimed twice is found where the branch claims it, and not somewhere in its environment.
+func TestAdmissionOfClaimsSaysWhere(t *testing.T) {
+	mike, err := os.ReadFile(filepath.Join(overlays, "mike-s-bikes", "wrangler.jsonc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mine, theirs := range map[string]string{
+		`"id": "` + swickedKV:                   "b2e1d4c3f5a6079889706b5c4d3e2f1a",
+		`"database_name": "kvick-helm-swicked"`: "helm-mike-s-bikes-db",
+		`"bucket_name": "helm-swicked-assets"`:  "helm-mike-s-bikes-assets",
+		`"pattern": "helm-swicked.kvick.bike"`:  "helm-mike-s-bikes.kvick.bike",
+		`"name": "helm-swicked"`:                `"name": "helm-mike-s-bikes"`,
+	} {
+		s := newStage(t)
+		s.edit = func(src *deploy.Source) {
+			other, err := s.policy.Shop("mike-s-bikes")
+			s.must(err)
+			value := mine
+			if !strings.Contains(theirs, `"`) {
+				value = strings.Trim(mine[strings.Index(mine, ": ")+2:], `"`)
+			}
+			rival := strings.ReplaceAll(string(mike), theirs, value)
+			src.Rivals = deploy.NewRivals(s.policy, "wrangler.jsonc", []deploy.Branch{{Shop: src.Shop, Config: s.config}, {Shop: other, Config: []byte(rival)}})
+		}
+		_, _, _, plan, err := s.plan(context.Background())
+		s.must(err)
+		i := slices.IndexFunc(plan.Findings, func(f deploy.Finding) bool { return f.Rule == "claimed-twice" })
+		if i < 0 {
+			t.Errorf("%s: not found: %v", mine, plan.Findings)
+			continue
+		}
+		f := plan.Findings[i]
+		lines := strings.Split(string(s.config), "\n")
+		near := strings.Join(lines[f.Line-1:min(len(lines), f.Line+2)], "\n") // a database stands over several lines
+		if !strings.Contains(near, mine) {
+			t.Errorf("%s: line %d is %q", mine, f.Line, f.Source)
+		}
+	}
+}
+
+// A hint names nothing that is refused too: what changes code is in no branch's power, whatever overlay_keys lists.
+func TestAdmissionHints(t *testing.T) {
+	for _, c := range []struct{ old, new, hint string }{
+		{`"main": "src/index.ts"`, `"main": "src/identity.ts"`, "change it on main, for all shops"},
+		{`"workers_dev": false`, `"workers_dev": false, "vars": {"X": "1"}`, "set env.swicked.vars instead, or change it on main for all shops"},
+		{`"account_id"`, `"main": "src/identity.ts", "account_id"`, "set it on main for all shops: it changes what is run, and no branch may"},
+		{`"account_id"`, `"queues": {"producers": []}, "account_id"`, "set it on main for all shops, or let branches set it: overlay_keys in fleet.yml"},
+	} {
+		s := newStage(t)
+		base := deploy.Base{Config: s.config}
+		s.edit = func(src *deploy.Source) { src.Base.Config = base.Config }
+		s.replaceConfig(c.old, c.new)
+		_, err := s.prepare(context.Background())
+		var found deploy.Findings
+		errors.As(err, &found)
+		i := slices.IndexFunc(found, func(f deploy.Finding) bool { return f.Rule == "overlay-key-drift" })
+		if i < 0 || found[i].Hint != c.hint {
+			t.Errorf("%s: %v", c.new, err)
+		}
+	}
+}
+
 // Of a branch with hundreds of changes ten are named, and how many more there are.
 func TestAdmissionOfManyChanges(t *testing.T) {
 	s := newStage(t)

@@ -205,7 +205,7 @@ func (a *admission) binding(b wrangler.Binding, r reached) {
 		a.refuse("binding-not-owned", append(slices.Clip(b.Path()), "database_id"), fmt.Sprintf("D1 binding %s has id %s, fleet.yml pins shop %s to %s", b.Name, r.Resource, shop.Slug, shop.D1ID),
 			shop.D1ID, "bind the shop's own database, or correct the exception in fleet.yml")
 	case r.Type == "d1" && v == absent:
-		a.refuse("d1-unknown", append(slices.Clip(b.Path()), "database_id"), fmt.Sprintf("account %s has no D1 database with id %s", shop.Account.Name, r.Resource), "the id of "+r.Declared,
+		a.refuse("d1-unknown", append(slices.Clip(b.Path()), "database_id"), fmt.Sprintf("account %s has no D1 database with id %q", shop.Account.Name, r.Resource), "the id of "+r.Declared,
 			"run wrangler d1 list and write the id of "+r.Declared+" into the overlay")
 	case r.Type == "d1" && v == misnamed:
 		a.refuse("binding-not-owned", append(slices.Clip(b.Path()), "database_id"), fmt.Sprintf("database %s is named %q, not %q: shop %s does not own it", r.Resource, r.Actual, r.Declared, shop.Slug), r.Declared,
@@ -213,7 +213,7 @@ func (a *admission) binding(b wrangler.Binding, r reached) {
 	case r.Type == "kv_namespace" && v == incomplete:
 		a.refuse("binding-incomplete", b.Path(), fmt.Sprintf("KV binding %s has no id", b.Name), "the id of "+shop.KV, "run wrangler kv namespace list and write the id into the overlay")
 	case r.Type == "kv_namespace" && v == absent:
-		a.refuse("kv-unknown", b.Path(), fmt.Sprintf("account %s has no KV namespace with id %s", shop.Account.Name, r.Resource), "the id of "+shop.KV,
+		a.refuse("kv-unknown", b.Path(), fmt.Sprintf("account %s has no KV namespace with id %q", shop.Account.Name, r.Resource), "the id of "+shop.KV,
 			"run wrangler kv namespace list and write the id of "+shop.KV+" into the overlay")
 	case r.Type == "kv_namespace" && v == misnamed:
 		a.refuse("binding-not-owned", b.Path(), fmt.Sprintf("KV namespace %s is titled %q, shop %s owns %q", r.Resource, r.Actual, shop.Slug, shop.KV), shop.KV,

@@ -295,9 +295,45 @@ func (a *admission) claimed(x contest, level string) {
 		others += fmt.Sprintf(" and %d more", more)
 	}
 	f := Finding{Level: level, Message: fmt.Sprintf("%s is claimed by branch %s too", what, others), Expected: "a thing that one shop claims",
-		Hint: "correct the branch whose it is not, or declare it in fleet.yml under shared"}
+		Hint: "correct the branch whose it is not; what is no single shop's is declared in fleet.yml under shared"}
+	if x.claim.Type == "hostname" {
+		f.Hint = "correct the branch whose it is not"
+	}
 	if level == LevelWarning {
 		f.Hint = "it is this shop's; correct " + others + ", which cannot be deployed as it is"
 	}
-	a.report("claimed-twice", a.at([]any{"env", a.want.Config.Env}, f))
+	a.report("claimed-twice", a.at(a.claimedAt(x.claim), f))
+}
+
+// claimedAt is the place in wrangler.jsonc where the shop claims something; its environment where that is put together.
+func (a *admission) claimedAt(claim Claim) []any {
+	c := a.want.Config
+	for _, b := range c.Bindings {
+		for _, r := range ReachOf(b) {
+			value := r.Resource
+			if r.Jurisdiction != "" {
+				value += " in " + r.Jurisdiction
+			}
+			if value != "" && value == claim.Value && (r.Type == claim.Type || claim.Type == "worker") {
+				return b.Path()
+			}
+		}
+		if id := b.Field("namespace_id"); b.Type == "ratelimit" && claim.Type == b.Type && strings.HasPrefix(claim.Value, id+" in ") {
+			return b.Path()
+		}
+	}
+	for _, db := range c.D1 {
+		if claim.Type == "d1" && db.DatabaseName == claim.Value {
+			return db.Path()
+		}
+	}
+	for _, r := range c.Routes {
+		if claim.Type == "hostname" && routeHost(r) == claim.Value {
+			return r.Path()
+		}
+	}
+	if claim.Type == "worker" && claim.Value == c.Name {
+		return []any{"env", c.Env, "name"}
+	}
+	return []any{"env", c.Env}
 }

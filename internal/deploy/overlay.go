@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/wrangler"
 )
 
@@ -165,8 +166,12 @@ func (a *admission) keys(src Source, base *wrangler.Project) {
 		case d.Env == slug && d.Gone:
 			a.report("overlay-key-drift", at(d, fmt.Sprintf("env.%s lacks %q, which main has there", slug, d.Key), "main's value", "put it back"))
 		case d.Env == slug:
+			hint := "set it on main for all shops, or let branches set it: overlay_keys in fleet.yml"
+			if fleet.IsMains(d.Key) {
+				hint = "set it on main for all shops: it changes what is run, and no branch may"
+			}
 			a.report("overlay-key-drift", at(d, fmt.Sprintf("env.%s sets %q, which is main's", slug, d.Key),
-				"one of "+strings.Join(src.Policy.OverlayKeys, ", "), "set it on main for all shops, or let branches set it: overlay_keys in fleet.yml"))
+				"one of "+strings.Join(src.Policy.OverlayKeys, ", "), hint))
 		case d.Env != "" && d.Key == "" && d.New:
 			foreign[d.Env] = true
 			a.report("env-foreign", at(d, fmt.Sprintf("branch %s brings env.%s, which is another shop's and not on main", src.Shop.Branch, d.Env),
@@ -175,7 +180,11 @@ func (a *admission) keys(src Source, base *wrangler.Project) {
 		case d.Env != "":
 			a.report("overlay-key-drift", at(d, fmt.Sprintf("env.%s is not what main has", d.Env), "main's value: the branch is shop "+slug+"'s", "put back what main has"))
 		default:
-			a.report("overlay-key-drift", at(d, fmt.Sprintf("%q at the top level is not what main has", d.Key), "main's value", "change it on main, or set env."+slug+"."+d.Key+" if the shop may differ in it"))
+			hint := "change it on main, for all shops"
+			if slices.Contains(src.Policy.OverlayKeys, d.Key) {
+				hint = "set env." + slug + "." + d.Key + " instead, or change it on main for all shops"
+			}
+			a.report("overlay-key-drift", at(d, fmt.Sprintf("%q at the top level is not what main has", d.Key), "main's value", hint))
 		}
 	}
 }

@@ -169,7 +169,7 @@ func (e *Engine) ownDatabase(ctx context.Context, shop fleet.Shop, id string) (c
 	db, err := e.CF.D1Database(ctx, id)
 	switch {
 	case errors.Is(err, cloudflare.ErrNotFound):
-		return db, Findings{{Rule: "d1-unknown", Level: LevelError, Message: fmt.Sprintf("account %s has no D1 database with id %s", shop.Account.Name, id),
+		return db, Findings{{Rule: "d1-unknown", Level: LevelError, Message: fmt.Sprintf("account %s has no D1 database with id %q", shop.Account.Name, id),
 			Expected: "the id of " + shop.D1, Hint: "run wrangler d1 list and write the id of " + shop.D1 + " into the overlay"}}
 	case err != nil:
 		return db, fmt.Errorf("reading the database %s: %w", shop.D1, err)

@@ -39,6 +39,9 @@ var mainsKeys = []string{
 	"site", "text_blobs", "tsconfig", "unsafe", "upload_source_maps", "wasm_modules", "worker_loaders",
 }
 
+// IsMains says whether a key of wrangler.jsonc is main's whatever overlay_keys lists.
+func IsMains(key string) bool { return slices.Contains(mainsKeys, key) }
+
 var overlayKey = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 func (c *checker) overlayKeys() {
@@ -49,7 +52,7 @@ func (c *checker) overlayKeys() {
 	}
 	c.items([]string{"overlay_keys"}, c.policy.OverlayKeys, func(at mark, key string) {
 		switch {
-		case slices.Contains(mainsKeys, key):
+		case IsMains(key):
 			c.report(at, problem{ruleOverlayKey, quote(key) + " changes code, or what it is built from or with: that is the same for all shops",
 				"a key whose value is one shop's", "the default is " + strings.Join(overlayKeys, ", ")})
 		case !overlayKey.MatchString(key):
