@@ -501,7 +501,7 @@ func TestFindings(t *testing.T) {
 		}, "released-in-part adler warning, store-shared bolt error", "helm-adler as PEER (in a version that takes traffic)"},
 		{"an overlay with a namespace that is not there", false, func(w *town) {
 			w.config(0, strings.Replace(config(w.shops[0].Shop, 1), kvID(1), kvID(99), 1))
-		}, "drift adler warning, kv-unknown adler error", "account one has no KV namespace with id " + kvID(99)},
+		}, "drift adler warning, kv-unknown adler error", "account one has no KV namespace with id \"" + kvID(99)},
 		{"a Worker of nobody whose newest version hides what is live", true, func(w *town) {
 			w.stranger("one", "reports", bindName("DB", d1(1)))
 			contentType, body := w.form(map[string]any{"main_module": "index.js", "bindings": []map[string]any{}, "compatibility_date": "2026-06-01", "compatibility_flags": []string{}})
@@ -519,7 +519,7 @@ func TestFindings(t *testing.T) {
 		}, "binding-not-owned adler error, drift adler warning", "which account one calls helm-bolt-kv"},
 		{"an overlay with an id that nothing has", false, func(w *town) {
 			w.config(0, strings.Replace(config(w.shops[0].Shop, 1), dbID(1), dbID(99), 1))
-		}, "d1-unknown adler error, drift adler warning", "account one has no D1 database with id " + dbID(99)},
+		}, "d1-unknown adler error, drift adler warning", "account one has no D1 database with id \"" + dbID(99)},
 		{"a branch far behind", false, func(w *town) { w.shops[0].Behind, w.shops[0].Since = 3, now.AddDate(0, 0, -20) }, "behind-main adler warning", "3 commits behind main"},
 		{"a branch many commits behind", false, func(w *town) { w.shops[0].Behind, w.shops[0].Since = 51, now.AddDate(0, 0, -1) }, "behind-main adler warning", "51 commits"},
 		{"a branch a little behind", false, func(w *town) { w.shops[0].Behind, w.shops[0].Since = 3, now.AddDate(0, 0, -6) }, "", ""},
@@ -597,6 +597,46 @@ func TestOnly(t *testing.T) {
 		rep := w.audit()
 		if len(rep.Findings) != 1 || rep.Findings[0].Rule != want {
 			t.Errorf("%s: %v", slug, rep.Findings)
+		}
+	}
+}
+
+// TestHostnames wants to know who answers where, and whose hostname that is.
+func TestHostnames(t *testing.T) {
+	w := newTown(t)
+	w.must(w.cf["one"].PutDomains(w.ctx, "helm-adler", nil))
+	w.must(w.cf["one"].PutDomains(w.ctx, "helm-bolt", []cloudflare.Origin{{Hostname: "helm-adler.one.example"}, {Hostname: "helm-bolt.one.example"}}))
+	w.stranger("one", "reports")
+	for _, pattern := range []string{"*.one.example/old/*", "reports.one.example/*"} {
+		_, err := w.cf["one"].CreateRoute(w.ctx, w.zone("one", "one.example"), pattern, "reports")
+		w.must(err)
+	}
+	want := []audit.Hostname{
+		{Account: "one", Kind: "custom domain", Pattern: "helm-adler.one.example", Worker: "helm-bolt", Shop: "bolt", Of: []string{"adler"}},
+		{Account: "one", Kind: "custom domain", Pattern: "helm-bolt.one.example", Worker: "helm-bolt", Shop: "bolt", Of: []string{"bolt"}},
+		{Account: "one", Kind: "route", Pattern: "*.one.example/old/*", Worker: "reports", Of: []string{"adler", "bolt"}},
+		{Account: "one", Kind: "route", Pattern: "reports.one.example/*", Worker: "reports"},
+		{Account: "two", Kind: "custom domain", Pattern: "helm-cargo.two.example", Worker: "helm-cargo", Shop: "cargo", Of: []string{"cargo"}},
+	}
+	if got := w.audit().Graph.Hostnames; !reflect.DeepEqual(got, want) {
+		t.Errorf("hostnames are\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// TestDriftOutside wants the hint to be a command that is not refused: a deploy does not replace what somebody else made
+// unless it is told to.
+func TestDriftOutside(t *testing.T) {
+	for _, mark := range []string{"", "sf-" + strings.Repeat("a", 32)} {
+		w := newTown(t)
+		w.deep = true
+		w.deploy(0, func(m map[string]any) {
+			m["annotations"] = map[string]string{"workers/tag": mark}
+			m["compatibility_date"] = "2025-01-01"
+		})
+		for _, f := range w.audit().Findings {
+			if f.Rule == "drift" && strings.Contains(f.Hint, "--overwrite-outside mends it") != (mark == "") {
+				t.Errorf("with mark %q the hint is %q", mark, f.Hint)
+			}
 		}
 	}
 }

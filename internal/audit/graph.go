@@ -14,6 +14,21 @@ type Graph struct {
 	Workers []Node `json:"workers"`
 	Stores  []Node `json:"stores"`
 	Edges   []Edge `json:"edges"`
+	// Hostnames are who answers where.
+	Hostnames []Hostname `json:"hostnames"`
+}
+
+// Hostname is a custom domain, or a route of one of the fleet's zones.
+type Hostname struct {
+	Account string `json:"account"`
+	// Kind is "custom domain" or "route", Pattern is the hostname or the route's pattern.
+	Kind    string `json:"kind"`
+	Pattern string `json:"pattern"`
+	// Worker answers there; "" for a route that leads past every Worker. Shop is whose Worker it is, "" for nobody's.
+	Worker string `json:"worker,omitempty"`
+	Shop   string `json:"shop,omitempty"`
+	// Of are the shops whose hostname it is, or covers, by fleet.yml.
+	Of []string `json:"of,omitempty"`
 }
 
 // Node is a Worker, or something that Workers reach.
@@ -63,15 +78,15 @@ type Edge struct {
 	ID      string `json:"id"`
 	// Version is "live" where only a version that takes traffic has the binding, and the newest has not.
 	Version string `json:"version,omitempty"`
-
-	jurisdiction string
+	// Jurisdiction is a bucket's: two buckets may have one name.
+	Jurisdiction string `json:"jurisdiction,omitempty"`
 }
 
 // key finds a node.
 type key struct{ account, typ, id, jurisdiction string }
 
 func (n Node) key() key { return key{n.Account, n.Type, n.ID, n.Jurisdiction} }
-func (e Edge) key() key { return key{e.Account, e.Type, e.ID, e.jurisdiction} }
+func (e Edge) key() key { return key{e.Account, e.Type, e.ID, e.Jurisdiction} }
 
 // graph is a Graph under work.
 type graph struct {
@@ -86,7 +101,7 @@ type graph struct {
 
 // build makes the graph of all snapshots.
 func (a *audit) build() *graph {
-	g := &graph{Graph: Graph{Workers: []Node{}, Stores: []Node{}, Edges: []Edge{}}, nodes: map[key]*Node{}, to: map[key][]Edge{}, named: map[[3]string]bool{}, judged: map[[3]string]bool{}}
+	g := &graph{Graph: Graph{Workers: []Node{}, Stores: []Node{}, Edges: []Edge{}, Hostnames: []Hostname{}}, nodes: map[key]*Node{}, to: map[key][]Edge{}, named: map[[3]string]bool{}, judged: map[[3]string]bool{}}
 	names := a.names()
 	for _, s := range a.Snapshots {
 		at := s.Account.Name
@@ -114,7 +129,7 @@ func (a *audit) build() *graph {
 			for _, e := range edges(s, w) {
 				e.Shop = names.owner("worker", w.Name)
 				if g.nodes[e.key()] == nil {
-					n := &Node{Account: at, Type: e.Type, ID: e.ID, Name: e.ID, Jurisdiction: e.jurisdiction,
+					n := &Node{Account: at, Type: e.Type, ID: e.ID, Name: e.ID, Jurisdiction: e.Jurisdiction,
 						exists: !slices.Contains([]string{"d1", "kv_namespace", "r2_bucket", "worker"}, e.Type)}
 					if n.exists || e.Type == "worker" {
 						n.Shop = names.owner(e.Type, e.ID)
@@ -127,6 +142,9 @@ func (a *audit) build() *graph {
 				g.to[e.key()] = append(g.to[e.key()], e)
 			}
 		}
+	}
+	for _, s := range a.Snapshots {
+		g.Hostnames = append(g.Hostnames, a.answers(s, names)...)
 	}
 	for k, n := range g.nodes {
 		for _, shared := range a.Policy.Shared {
@@ -152,6 +170,28 @@ func (a *audit) build() *graph {
 		return strings.Compare(x.Account+"\x00"+x.Worker+"\x00"+x.Binding, y.Account+"\x00"+y.Worker+"\x00"+y.Binding)
 	})
 	return g
+}
+
+// answers are an account's custom domains and routes, in the snapshot's order: who answers there, and whose hostname it is.
+func (a *audit) answers(s *Snapshot, names *names) []Hostname {
+	var out []Hostname
+	add := func(kind, pattern, worker string, covered func(host string) bool) {
+		h := Hostname{Account: s.Account.Name, Kind: kind, Pattern: pattern, Worker: worker, Shop: names.owner("worker", worker)}
+		for i := range a.Shops {
+			if shop := &a.Shops[i]; slices.ContainsFunc(shop.hostnames(), covered) {
+				h.Of = append(h.Of, shop.Slug)
+			}
+		}
+		slices.Sort(h.Of)
+		out = append(out, h)
+	}
+	for _, d := range s.Domains {
+		add("custom domain", d.Hostname, d.Service, func(host string) bool { return host == d.Hostname })
+	}
+	for _, r := range s.Routes {
+		add("route", r.Pattern, r.Worker, func(host string) bool { return covers(r.Pattern, host) != 0 })
+	}
+	return out
 }
 
 // workerTypes are the types of binding that reach a Worker.
@@ -210,7 +250,7 @@ func edges(s *Snapshot, w Worker) []Edge {
 			if r.Free {
 				continue
 			}
-			e := Edge{Account: s.Account.Name, Worker: w.Name, Binding: binding, Type: r.Type, ID: r.Resource, jurisdiction: r.Jurisdiction}
+			e := Edge{Account: s.Account.Name, Worker: w.Name, Binding: binding, Type: r.Type, ID: r.Resource, Jurisdiction: r.Jurisdiction}
 			if slices.Contains(workerTypes, r.Type) && r.Resource != "" {
 				e.Type = "worker"
 				e.ID, _, _ = strings.Cut(r.Resource, "/") // the environment of a Worker is the Worker

@@ -123,7 +123,7 @@ func (a *audit) ids(shop *Shop, s *Snapshot) {
 			n := a.graph.nodes[key{account: s.Account.Name, typ: kind[0], id: id}]
 			switch {
 			case (n == nil || !n.exists) && exists:
-				refuse(kind[3], fmt.Sprintf("account %s has no %s with id %s", s.Account.Name, kind[2], id), kind[1], b.Path())
+				refuse(kind[3], fmt.Sprintf("account %s has no %s with id %q", s.Account.Name, kind[2], id), kind[1], b.Path())
 			case n != nil && n.exists && n.Shop != shop.Slug && n.Shared == "":
 				refuse("binding-not-owned", fmt.Sprintf("binding %s is %s %s, which account %s calls %s", b.Name, kind[2], id, s.Account.Name, n.Name), kind[1], b.Path())
 			}
@@ -282,11 +282,15 @@ func (a *audit) drift(shop *Shop, s *Snapshot) {
 	if len(differs) == 0 {
 		return
 	}
+	flag := ""
+	if outside(shop, s, w) {
+		flag = " --overwrite-outside" // without it the deploy is refused
+	}
 	a.add(Finding{Account: s.Account.Name, Shop: shop.Slug, Worker: w.Name, Finding: deploy.Finding{
 		Rule: "drift", Level: deploy.LevelWarning,
 		Message:  fmt.Sprintf("%s is not what its branch says: %s", w.Name, strings.Join(differs, "; ")),
 		Expected: "what commit " + short(shop.Commit) + " says",
-		Hint:     "shopfleet plan " + shop.Slug + " shows it, shopfleet deploy " + shop.Slug + " mends it",
+		Hint:     "shopfleet plan " + shop.Slug + " shows it, shopfleet deploy " + shop.Slug + flag + " mends it",
 	}})
 }
 
@@ -326,6 +330,15 @@ func (a *audit) triggers(shop *Shop, s *Snapshot) []string {
 	return differs
 }
 
+// outside says whether somebody else than shopfleet made what is live, as far as it was read.
+func outside(shop *Shop, s *Snapshot, w Worker) bool {
+	if s.Details[shop.Slug] == nil {
+		// Other programs than wrangler and the dashboard are "api", as shopfleet is.
+		return w.LastDeployedFrom != "" && w.LastDeployedFrom != "api"
+	}
+	return w.Live.Version != "" && w.Live.Mark == "" && len(w.Live.Shares) <= 1
+}
+
 // live says who released what besides shopfleet. Without a deep read only the account's list is asked, which knows who
 // came last.
 func (a *audit) live(shop *Shop, s *Snapshot) {
@@ -338,9 +351,8 @@ func (a *audit) live(shop *Shop, s *Snapshot) {
 		Hint: "bring the change into the branch, or replace it: shopfleet deploy " + shop.Slug + " --overwrite-outside",
 	}}
 	if s.Details[shop.Slug] == nil {
-		// Other programs than wrangler and the dashboard are "api", as shopfleet is.
-		if from := w.LastDeployedFrom; from != "" && from != "api" {
-			f.Message = fmt.Sprintf("%s was deployed last from %s, and not by shopfleet", w.Name, from)
+		if outside(shop, s, w) {
+			f.Message = fmt.Sprintf("%s was deployed last from %s, and not by shopfleet", w.Name, w.LastDeployedFrom)
 			a.add(f)
 		}
 		return
@@ -351,7 +363,7 @@ func (a *audit) live(shop *Shop, s *Snapshot) {
 		f.Rule, f.Message = "released-in-part", fmt.Sprintf("%s is split over %d versions", w.Name, len(at.Shares))
 		f.Expected = "one version with 100 % of the traffic"
 		a.add(f)
-	case at.Mark == "":
+	case outside(shop, s, w):
 		f.Message = fmt.Sprintf("the live version %s of %s was released outside shopfleet by %s", at.Version, w.Name, who(at))
 		a.add(f)
 	case !sameBindings(at.Bindings, w.bindings()):
