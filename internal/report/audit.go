@@ -17,6 +17,7 @@ type cause struct {
 	text        string // the message, with <shop> where there are several
 	hint        string
 	expected    string
+	at          string   // file:line in the branch, where all have the same
 	where       []string // "account shop" of each
 	shops       []string
 }
@@ -40,9 +41,12 @@ func causes(list []audit.Finding) []cause {
 		if !ok {
 			i = len(out)
 			at[key] = i
-			out = append(out, cause{rule: f.Rule, level: f.Level, text: f.Message, hint: f.Hint, expected: f.Expected})
+			out = append(out, cause{rule: f.Rule, level: f.Level, text: f.Message, hint: f.Hint, expected: f.Expected, at: position(f)})
 		}
 		c := &out[i]
+		if c.at != position(f) {
+			c.at = ""
+		}
 		place := f.Account
 		if f.Shop != "" {
 			place = strings.TrimSpace(f.Account + " " + f.Shop)
@@ -54,6 +58,14 @@ func causes(list []audit.Finding) []cause {
 		}
 	}
 	return out
+}
+
+// position says where in a branch a finding is; "" when it is nowhere in it.
+func position(f audit.Finding) string {
+	if f.File == "" || f.Line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", f.File, f.Line)
 }
 
 // few shortens a list of names for a line.
@@ -77,16 +89,22 @@ func count(r *audit.Report) string {
 	return fmt.Sprintf("%s, %s, %s", counted(r.Count(deploy.LevelError), "error"), counted(r.Count(deploy.LevelWarning), "warning"), counted(r.Count(deploy.LevelNotice), "notice"))
 }
 
-// auditProof is what a clean report proves, in one line.
+// auditProof is what a clean report proves, in one line. A report about a few shops has no findings about the others, so it
+// speaks of those few alone.
 func auditProof(r *audit.Report) string {
-	return fmt.Sprintf("%s, %s on %s: no store is reached by two shops", counted(len(r.Graph.Workers), "Worker"), counted(len(r.Graph.Stores), "store"), counted(len(r.Accounts), "account"))
+	proof := fmt.Sprintf("%s, %s on %s: ", counted(len(r.Graph.Workers), "Worker"), counted(len(r.Graph.Stores), "store"), counted(len(r.Accounts), "account"))
+	if len(r.Only) > 0 {
+		return proof + fmt.Sprintf("no store or hostname of %s is another's too; of other shops nothing is said", few(r.Only, 5))
+	}
+	return proof + "no store is reached by two shops, no hostname is another's"
 }
 
-// isolated says that nothing was found about who reaches what.
+// breaches are the rules about somebody who reaches what is another's, or answers for another.
+var breaches = []string{"store-shared", "store-exposed", "binding-foreign", "owner-mismatch", "hostname-taken", "hostname-shadowed"}
+
+// isolated says that nothing was found about who reaches what, and who answers for whom.
 func isolated(r *audit.Report) bool {
-	return len(r.Unread()) == 0 && !slices.ContainsFunc(r.Findings, func(f audit.Finding) bool {
-		return f.Rule == "store-shared" || f.Rule == "store-exposed" || f.Rule == "binding-foreign" || f.Rule == "owner-mismatch"
-	})
+	return len(r.Unread()) == 0 && !slices.ContainsFunc(r.Findings, func(f audit.Finding) bool { return slices.Contains(breaches, f.Rule) })
 }
 
 // limits says of what a report speaks.
@@ -134,6 +152,9 @@ func Audit(w io.Writer, s Style, r *audit.Report) error {
 			continue
 		}
 		fmt.Fprintf(&b, "  %s: %s\n", s.Bold(Clean(c.place())), cleanLines(c.text))
+		if c.at != "" {
+			fmt.Fprintf(&b, "      at: %s\n", Clean(c.at))
+		}
 		if c.hint != "" {
 			fmt.Fprintf(&b, "      hint: %s\n", cleanLines(c.hint))
 		}
@@ -207,6 +228,9 @@ func AuditMarkdown(r *audit.Report, most int) string {
 			fmt.Fprintf(&line, "\n### %s %s\n\n", level(c.level), Code(c.rule))
 		}
 		text := c.text
+		if c.at != "" {
+			text += "\nat: " + c.at
+		}
 		if c.hint != "" {
 			text += "\nhint: " + c.hint
 		}

@@ -33,6 +33,7 @@ func AuditHTML(w io.Writer, r *audit.Report) error {
 	p.findings(r)
 	p.stores(r)
 	p.workers(r)
+	p.hostnames(r)
 	p.accounts(r)
 	p.raw("</body></html>\n")
 	_, err := io.WriteString(w, p.b.String())
@@ -84,7 +85,7 @@ func (p *page) summary(r *audit.Report) {
 	case len(r.Unread()) > 0:
 		p.raw(`<p class="verdict bad">Not proved: `).text("not every account could be read: " + few(r.Unread(), 10)).raw("</p>\n")
 	default:
-		p.raw(`<p class="verdict bad">Not isolated: a Worker reaches, or may reach, what is not its shop's.</p>` + "\n")
+		p.raw(`<p class="verdict bad">Not isolated: a Worker reaches, or may reach, what is not its shop's, or answers for a shop.</p>` + "\n")
 	}
 	p.raw("<p>").text(count(r)).raw("</p>\n")
 	for _, what := range r.NotRead {
@@ -103,8 +104,8 @@ func (p *page) findings(r *audit.Report) {
 		shops := strings.Join(append([]string{f.Shop}, f.Others...), ", ")
 		p.raw(`<tr><td class="`).text(f.Level).raw(`">`).text(f.Level).raw("</td><td><code>").text(f.Rule).raw("</code></td><td>").text(f.Account).
 			raw("</td><td>").text(strings.TrimPrefix(shops, ", ")).raw("</td><td>").text(f.Message)
-		if f.File != "" && f.Line > 0 {
-			p.raw(` <span class="soft">`).text(fmt.Sprintf("%s:%d", f.File, f.Line)).raw("</span>")
+		if at := position(f); at != "" {
+			p.raw(` <span class="soft">`).text(at).raw("</span>")
 		}
 		p.raw("</td><td>").text(f.Hint).raw("</td></tr>\n")
 	}
@@ -114,10 +115,10 @@ func (p *page) findings(r *audit.Report) {
 // stores is the graph: each store with who reaches it and what says whose it is.
 func (p *page) stores(r *audit.Report) {
 	p.raw("<h2>Who reaches what</h2>\n<p class=\"soft\">Every store of the accounts, and every other thing that a Worker reaches. Proofs: name – fleet.yml gives it to the shop; tag – the owner tag says so; record – the identity record inside of it says so.</p>\n")
-	type place struct{ account, typ, id string }
+	type place struct{ account, typ, id, jurisdiction string }
 	reached := map[place][]string{}
 	for _, e := range r.Graph.Edges {
-		at := place{e.Account, e.Type, e.ID}
+		at := place{e.Account, e.Type, e.ID, e.Jurisdiction}
 		word := e.Worker + " as " + e.Binding
 		if !slices.Contains(reached[at], word) {
 			reached[at] = append(reached[at], word)
@@ -125,7 +126,7 @@ func (p *page) stores(r *audit.Report) {
 	}
 	nodes := slices.Clone(r.Graph.Stores)
 	for _, w := range r.Graph.Workers {
-		if len(reached[place{w.Account, w.Type, w.ID}]) > 0 {
+		if len(reached[place{w.Account, w.Type, w.ID, ""}]) > 0 {
 			nodes = append(nodes, w)
 		}
 	}
@@ -149,7 +150,7 @@ func (p *page) stores(r *audit.Report) {
 		if id == n.Name {
 			id = ""
 		}
-		by := strings.Join(reached[place{n.Account, n.Type, n.ID}], "\n")
+		by := strings.Join(reached[place{n.Account, n.Type, n.ID, n.Jurisdiction}], "\n")
 		if by == "" {
 			by = "–"
 		}
@@ -157,7 +158,11 @@ func (p *page) stores(r *audit.Report) {
 		if hit[n.Account+"\x00"+n.Words()] {
 			class = "hit"
 		}
-		p.row(class, n.Account, shop, n.Type, n.Name, id, strings.Join(n.Proofs, ", "), by)
+		name := n.Name
+		if n.Jurisdiction != "" {
+			name += " (" + n.Jurisdiction + ")"
+		}
+		p.row(class, n.Account, shop, n.Type, name, id, strings.Join(n.Proofs, ", "), by)
 	}
 	p.end()
 }
@@ -181,6 +186,24 @@ func (p *page) workers(r *audit.Report) {
 	p.table("Account", "Shop", "Worker", "Proofs", "Reaches")
 	for _, w := range r.Graph.Workers {
 		p.row("", w.Account, cmp.Or(w.Shop, "–"), w.Name, strings.Join(w.Proofs, ", "), cmp.Or(strings.Join(reaches[[2]string{w.Account, w.Name}], "\n"), "–"))
+	}
+	p.end()
+}
+
+// hostnames is who answers where, and whose hostname that is.
+func (p *page) hostnames(r *audit.Report) {
+	p.raw("<h2>Who answers where</h2>\n<p class=\"soft\">Every custom domain of the accounts, and every route of the fleet's zones. Whose hostname it is, or which ones a route covers, is by fleet.yml.</p>\n")
+	p.table("Account", "Hostname or route", "Hostname of", "Answered by", "Worker of")
+	for _, h := range r.Graph.Hostnames {
+		class := ""
+		if slices.ContainsFunc(h.Of, func(slug string) bool { return slug != h.Shop }) {
+			class = "hit"
+		}
+		what := h.Pattern
+		if h.Kind != "custom domain" {
+			what = h.Kind + " " + what
+		}
+		p.row(class, h.Account, what, cmp.Or(few(h.Of, 10), "–"), cmp.Or(h.Worker, "no Worker"), cmp.Or(h.Shop, "–"))
 	}
 	p.end()
 }
