@@ -236,7 +236,7 @@ func (d *Door) printReceipts(page *receiptsPage) error {
 	case page.Checked == 0:
 		b.WriteString("  the journal has no entry of this shop\n")
 	case shown < page.Checked:
-		fmt.Fprintf(&b, "  %s more checked and not shown: --limit\n", counted(page.Checked-shown, "receipt"))
+		fmt.Fprintf(&b, "  %s checked and not shown: --limit\n", counted(page.Checked-shown, "more receipt"))
 	}
 	switch last := page.Checked; {
 	case last == 0:

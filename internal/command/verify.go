@@ -279,6 +279,8 @@ func (d *Door) writeVerified(list []verification) error {
 			}
 		case v.Verified != nil:
 			fmt.Fprintf(&b, "%s: %s\n", name, style.Red(report.Clean(fmt.Sprintf("version %s is not proved to run commit %s", v.Version, shortID(v.Commit)))))
+		case !deploy.Findings(v.Findings).Blocking():
+			fmt.Fprintf(&b, "%s: nothing to compare\n", name)
 		default:
 			fmt.Fprintf(&b, "%s: %s\n", name, style.Red("could not be compared"))
 		}
