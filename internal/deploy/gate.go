@@ -65,6 +65,8 @@ type Question struct {
 	// Shop is the slug that the release and its stores must give, where Identity.Path says how to ask for it.
 	Shop     string
 	Identity fleet.Identity
+	// Stores are those that the shop's Worker is bound to, as the answer calls them: d1, r2, kv.
+	Stores []string
 	// Recorded says that the stores have identity records, so that a release which cannot be asked for them is worth a note.
 	Recorded bool
 }
@@ -73,8 +75,19 @@ type Question struct {
 func (want *Desired) question(recorded bool) Question {
 	return Question{
 		Hostname: want.Shop.Hostname, Policy: want.Gate, BuildInfoURL: want.BuildInfoURL,
-		Shop: want.Shop.Slug, Identity: want.Identity, Recorded: recorded,
+		Shop: want.Shop.Slug, Identity: want.Identity, Stores: want.storeWords(), Recorded: recorded,
 	}
+}
+
+// storeWords are the kinds of stores that the config binds, as the answer of a release calls them.
+func (want *Desired) storeWords() []string {
+	var out []string
+	for _, s := range want.stores() {
+		if w := map[string]string{kindD1: "d1", kindR2: "r2", kindKV: "kv"}[s.Kind]; !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // Check polls the hostname until build_info.json is, byte for byte, what was
@@ -218,13 +231,16 @@ func (g *Gate) identity(ctx context.Context, q Question, res *GateResult) (strin
 		return at, &finalError{fmt.Sprintf("it says that it is shop %s, not %s", excerpt(shop), q.Shop)}
 	}
 	res.Identity = map[string]string{}
-	var missing []string
+	var missing, untold []string
 	for _, store := range identityStores {
 		value, told := answer[store]
 		slug, isText := value.(string)
 		slug = strings.TrimSpace(slug)
 		switch {
 		case !told:
+			if slices.Contains(q.Stores, store) {
+				untold = append(untold, store)
+			}
 			continue
 		case value != nil && !isText:
 			return at, fmt.Errorf("what it says of %s is neither a slug nor null", store)
@@ -235,14 +251,18 @@ func (g *Gate) identity(ctx context.Context, q Question, res *GateResult) (strin
 		}
 		res.Identity[store] = slug
 	}
-	if len(missing) == 0 {
-		return at, nil
+	var what []string
+	if len(missing) > 0 {
+		what = append(what, fmt.Sprintf("no identity record is in %s: shopfleet adopt %s", strings.Join(missing, ", "), q.Shop))
 	}
-	what := fmt.Sprintf("no identity record is in %s: shopfleet adopt %s", strings.Join(missing, ", "), q.Shop)
-	if q.Identity.Missing == LevelError {
-		return at, errors.New(what)
+	if len(untold) > 0 {
+		what = append(what, fmt.Sprintf("it is bound to %s and does not say what it sees there", strings.Join(untold, ", ")))
 	}
-	res.note(what)
+	if text := strings.Join(what, "; "); text != "" && q.Identity.Missing == LevelError {
+		return at, errors.New(text)
+	} else if text != "" {
+		res.note(text)
+	}
 	return at, nil
 }
 
@@ -265,7 +285,7 @@ func (g *Gate) bounces(ctx context.Context, q Question, path string) (string, er
 			return at, fmt.Errorf("it answered %d without saying where to go", status)
 		}
 		inside := func(p string) bool { return plainPath(p) == plainPath(to.Path) }
-		if strings.EqualFold(to.Hostname(), q.Hostname) && (inside(base.Path) || slices.ContainsFunc(q.Policy.Protected, func(p string) bool {
+		if strings.EqualFold(strings.TrimSuffix(to.Hostname(), "."), q.Hostname) && (inside(base.Path) || slices.ContainsFunc(q.Policy.Protected, func(p string) bool {
 			p, _, _ = strings.Cut(p, "?")
 			return inside(p)
 		})) {
@@ -280,7 +300,7 @@ func (g *Gate) bounces(ctx context.Context, q Question, path string) (string, er
 }
 
 // plainPath is a path without what most servers overlook.
-func plainPath(p string) string { return "/" + strings.Trim(p, "/") }
+func plainPath(p string) string { return "/" + strings.ToLower(strings.Trim(p, "/")) }
 
 // note adds to what could not be checked.
 func (r *GateResult) note(text string) {

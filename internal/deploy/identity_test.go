@@ -281,7 +281,9 @@ func TestGateAsksWhatTheReleaseSees(t *testing.T) {
 		{"no shop", `{"d1": "swicked"}`, sendsAway, "", "does not say which shop it is"},
 		{"a number", `{"shop": "swicked", "d1": 7}`, sendsAway, "", "what it says of d1 is neither a slug nor null"},
 		{"a missing record, as an error", seesItself, sendsAway, deploy.LevelError, "no identity record is in kv"},
+		{"a store that it does not tell of, as an error", `{"shop": "swicked", "d1": "swicked", "r2": "swicked"}`, sendsAway, deploy.LevelError, "bound to kv and does not say"},
 		{"a door to itself", seesItself, "/door /door/ 302\n", "", "which is protected too"},
+		{"a door to itself in other letters", seesItself, "/door https://helm-swicked.kvick.bike./Door 302\n", "", "which is protected too"},
 		{"a door that is broken", seesItself, "", "", "a stranger gets 503 at /door"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
