@@ -144,6 +144,9 @@ func (b *bench) fleetOfAccounts() (*arena, error) {
 			return nil, err
 		}
 	}
+	if err := askNoCode(main); err != nil {
+		return nil, err
+	}
 	policy := string(main["fleet.yml"])
 	before, _, _ := strings.Cut(policy, "accounts:\n")
 	_, after, _ := strings.Cut(policy, "    - TWILIO_ACCOUNT_SID\n")
