@@ -104,6 +104,8 @@ func judge(shop *fleet.Shop, policy *fleet.Policy, r reached) verdict {
 			return foreign
 		case r.Declared == shop.D1 && shop.D1ID != "" && r.Resource != shop.D1ID:
 			return pinned
+		case !plainID(r.Resource):
+			return absent
 		case !r.Asked:
 			return admitted
 		case !r.Exists:
@@ -115,6 +117,8 @@ func judge(shop *fleet.Shop, policy *fleet.Policy, r reached) verdict {
 	case r.Type == "kv_namespace":
 		// Only the account knows what an id is called.
 		switch {
+		case !plainID(r.Resource):
+			return absent
 		case !r.Asked:
 			return admitted
 		case !r.Exists:
@@ -129,6 +133,13 @@ func judge(shop *fleet.Shop, policy *fleet.Policy, r reached) verdict {
 		return absent
 	}
 	return admitted
+}
+
+// plainID says whether an account can have a database or namespace with this id. What cannot be one needs no asking.
+func plainID(id string) bool {
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
+	})
 }
 
 // reaches pairs what a binding reaches with what the config and the account, if it was asked, say of it.
