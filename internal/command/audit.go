@@ -83,6 +83,11 @@ each account (by default CLOUDFLARE_API_TOKEN); it needs no permission to write.
 }
 
 func (d *Door) runAudit(ctx context.Context, args []string, f auditFlags) (err error) {
+	for _, name := range []string{f.html, f.sarif} { // before minutes of reading
+		if info, err := os.Stat(filepath.Dir(d.at(name))); name != "" && (err != nil || !info.IsDir()) {
+			return Usage(fmt.Errorf("there is no folder for %s", name), "name a file in a folder that exists")
+		}
+	}
 	c, err := d.open(ctx, f.policy)
 	if err != nil {
 		return err
@@ -393,11 +398,17 @@ func (d *Door) printAudit(rep *audit.Report, policy *fleet.Policy, f auditFlags)
 	return nil
 }
 
+// at is a file's path, as the door's directory has it.
+func (d *Door) at(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(d.Dir, name)
+}
+
 // writeWhole puts a file in place at once, so that nobody reads half of it.
 func (d *Door) writeWhole(name string, content []byte) error {
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(d.Dir, name)
-	}
+	name = d.at(name)
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {
 		return err

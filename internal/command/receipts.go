@@ -79,27 +79,11 @@ type receipt struct {
 }
 
 func (d *Door) listReceipts(ctx context.Context, slug string, policy policyFlags, limit int, asJSON bool) (err error) {
-	c, err := d.open(ctx, policy)
+	shop, j, engine, err := d.recorded(ctx, slug, policy)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
-	shop, err := c.policy.Shop(slug)
-	if err != nil {
-		return err
-	}
-	client, err := d.github(ctx, c, toList())
-	if err != nil {
-		return err
-	}
-	if client == nil {
-		return Usage(errors.New("there are no receipts without GitHub"), "set GITHUB_TOKEN; GITHUB_REPOSITORY names the repository where origin does not")
-	}
-	engines, err := d.engines([]fleet.Account{shop.Account}, true, nil)
-	if err != nil {
-		return err
-	}
-	page, err := gatherReceipts(ctx, &journal{client: client}, engines[shop.Account.ID], shop, limit)
+	page, err := gatherReceipts(ctx, j, engine, shop, limit)
 	if err != nil {
 		return err
 	}

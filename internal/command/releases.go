@@ -55,28 +55,35 @@ type release struct {
 	Stands  deploy.Standing `json:"standing"`
 }
 
-func (d *Door) listReleases(ctx context.Context, slug string, policy policyFlags, limit int, asJSON bool) (err error) {
+// recorded is what is needed to read a shop's releases: the journal, and the account that they happened in.
+func (d *Door) recorded(ctx context.Context, slug string, policy policyFlags) (shop fleet.Shop, j *journal, e *deploy.Engine, err error) {
 	c, err := d.open(ctx, policy)
 	if err != nil {
-		return err
+		return shop, nil, nil, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	shop, err := c.policy.Shop(slug)
-	if err != nil {
-		return err
+	if shop, err = c.policy.Shop(slug); err != nil {
+		return shop, nil, nil, err
 	}
 	client, err := d.github(ctx, c, toList())
 	if err != nil {
-		return err
+		return shop, nil, nil, err
 	}
 	if client == nil {
-		return Usage(errors.New("there is no journal without GitHub"), "set GITHUB_TOKEN; GITHUB_REPOSITORY names the repository where origin does not")
+		return shop, nil, nil, Usage(errors.New("there is no journal without GitHub"), "set GITHUB_TOKEN; GITHUB_REPOSITORY names the repository where origin does not")
 	}
 	engines, err := d.engines([]fleet.Account{shop.Account}, true, nil)
 	if err != nil {
+		return shop, nil, nil, err
+	}
+	return shop, &journal{client: client}, engines[shop.Account.ID], nil
+}
+
+func (d *Door) listReleases(ctx context.Context, slug string, policy policyFlags, limit int, asJSON bool) (err error) {
+	shop, j, engine, err := d.recorded(ctx, slug, policy)
+	if err != nil {
 		return err
 	}
-	j := &journal{client: client}
 	var entries []deploy.Release
 	var live deploy.Live
 	group, gctx := errgroup.WithContext(ctx)
@@ -85,7 +92,7 @@ func (d *Door) listReleases(ctx context.Context, slug string, policy policyFlags
 		return err
 	})
 	group.Go(func() (err error) {
-		live, err = engines[shop.Account.ID].Live(gctx, shop.Worker)
+		live, err = engine.Live(gctx, shop.Worker)
 		return err
 	})
 	if err := group.Wait(); err != nil {
