@@ -217,8 +217,11 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 			args = append(args, "--all")
 		}
 	}
-	if verb == "audit" && issue {
-		args = append(args, "--issue")
+	if verb == "audit" {
+		args = append(args, "--deep") // it has the time, and nobody looks whether crons and schemas were left out
+		if issue {
+			args = append(args, "--issue")
+		}
 	}
 	if name := in("report"); name != "" && verb == "audit" {
 		if !plainName.MatchString(name) || !fs.ValidPath(name) {
