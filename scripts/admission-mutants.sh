@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Is every rule of admission held by a test? Each place that refuses something, each verdict and each type of binding in
 # the table of what is reached is switched off in turn, and the tests of admission run: one of them has to fail. Prints a
-# table; exits 1 when a rule has no test. With an argument only the mutants that it matches, as grep -E does. Nothing of this is in the program: the tests are built once with -overlay.
+# table; exits 1 when a rule has no test. With an argument only the mutants that it matches, as grep -E does. Nothing of
+# this is in the program: the tests are built once with -overlay.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
