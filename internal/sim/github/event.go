@@ -204,6 +204,30 @@ func (r *Repository) pullEvent(by *credential, i *issue, action string, extra ob
 	return r.startForPull(by, i, action)
 }
 
+// issueEvent tells of an issue that is no pull request. The contract has no recording of one: it is put together from the
+// issue of an issue_comment and the changes of the other edits [K].
+func (r *Repository) issueEvent(by *credential, i *issue, action string, extra object) error {
+	err := r.notify("issues", action, "issues", func() (object, error) {
+		o := r.base(by)
+		maps.Copy(o, object{"action": action, "issue": r.issueObject(i)})
+		maps.Copy(o, extra)
+		return o, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.startOnDefault(by, trigger{event: "issues", action: action})
+}
+
+// labelEvent tells of a label that was put on an issue or pull request, or taken off.
+func (r *Repository) labelEvent(by *credential, i *issue, l *label, action string) error {
+	extra := object{"label": r.labelObject(l)}
+	if i.pull != nil {
+		return r.pullEvent(by, i, action, extra)
+	}
+	return r.issueEvent(by, i, action, extra)
+}
+
 func (r *Repository) commentEvent(by *credential, k *comment, action string, changes object) error {
 	err := r.notify("issue_comment", action, "issues|pull_requests", func() (object, error) {
 		o := r.base(by)

@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// Nothing from a request is ever a bare argument of git: refs are looked up in a listing, object names are hexadecimal,
-// and names that are written go through standard input after validRef or validPath.
+// Nothing from a request is ever a bare argument of git: refs are looked up in a listing, or by a name that validRef let
+// through, object names are hexadecimal, and names that are written go through standard input after validRef or validPath.
 
 const zeros = "0000000000000000000000000000000000000000"
 
@@ -87,9 +87,10 @@ type ref struct {
 	commit string // what an annotated tag points to; sha otherwise
 }
 
-// refs lists the references whose names begin with prefix, sorted as git sorts.
-func (r *Repository) refs(prefix string) ([]ref, error) {
-	out, err := r.w.run(r.Dir, nil, "for-each-ref", "--format=%(refname) %(objectname) %(objecttype) %(*objectname)")
+// refs lists the references whose names begin with prefix, sorted as git sorts. below are valid names that limit it.
+func (r *Repository) refs(prefix string, below ...string) ([]ref, error) {
+	args := append([]string{"for-each-ref", "--format=%(refname) %(objectname) %(objecttype) %(*objectname)"}, below...)
+	out, err := r.w.run(r.Dir, nil, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,12 @@ func (r *Repository) refs(prefix string) ([]ref, error) {
 
 // ref finds a reference by its full name.
 func (r *Repository) ref(name string) (ref, bool, error) {
-	list, err := r.refs(name)
+	if !validRef(name) {
+		return ref{}, false, nil
+	}
+	// Where there are many, listing them all takes long. A valid name begins with refs/ and has no sign that is more than
+	// itself in a pattern; it finds itself and what is below it.
+	list, err := r.refs(name, name)
 	if err != nil {
 		return ref{}, false, err
 	}

@@ -228,7 +228,14 @@ func (c *call) refUpdates(repo *Repository, list []any) ([]refUpdate, error) {
 				return nil, err
 			}
 		}
-		updates = append(updates, refUpdate{name, current, after})
+		u := refUpdate{name, current, after}
+		if err := repo.mayMove(c.cred, u, nil); err != nil {
+			if isRuled(err) {
+				err = nil
+			}
+			return nil, err
+		}
+		updates = append(updates, u)
 	}
 	return updates, nil
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // hookEvents are the webhook events that are played.
-var hookEvents = []string{"push", "pull_request", "issue_comment", "deployment", "deployment_status", "check_run", "create", "delete", "workflow_dispatch"}
+var hookEvents = []string{"push", "pull_request", "issues", "issue_comment", "deployment", "deployment_status", "check_run", "create", "delete", "workflow_dispatch"}
 
 const (
 	deliveryWindow = 3 * 24 * time.Hour // wire.md §2d

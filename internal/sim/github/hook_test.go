@@ -196,6 +196,7 @@ func TestDeliveries(t *testing.T) {
 		t.Helper()
 		c.write(fmt.Sprint("f", n), "x")
 		c.git("push", "-q", "origin", "HEAD")
+		s.Settle() // or the answer to the next one would be this one's
 	}
 	push(1)
 	hooks.answers(500)
@@ -242,5 +243,60 @@ func TestDeliveries(t *testing.T) {
 
 	if _, err := s.AddApp(github.NewApp{Owner: "kvick", Slug: "away", Key: &app.key.PublicKey, HookURL: "https://example.com/"}); err == nil {
 		t.Error("a webhook may leave the machine")
+	}
+}
+
+// What the fleet's issue and a pull request's labels start.
+func TestIssuesAndLabels(t *testing.T) {
+	s := newScene(t, github.Options{})
+	s.commit(t, "main", "ci", map[string]string{
+		".github/workflows/land.yml":  "on:\n  issues:\n    types: [edited, labeled]\n  pull_request:\n    types: [labeled]\n",
+		".github/workflows/other.yml": "on: pull_request\n",
+	})
+	s.commit(t, "topic", "topic", map[string]string{"a": "1\n"})
+	hooks := newReceiver(t)
+	app := newApp(t, s, appGrant, hooks.URL, "issues", "pull_request")
+	r := &runs{s: s}
+	r.take()
+	bot, c := s.as(t, app.token(nil)), s.as(t, "pat-wanda")
+	issue := repoPath + fmt.Sprint("/issues/", bot.do(201, "POST", repoPath+"/issues", body{"title": "Rebase", "body": "- [ ] x"}).number("number"))
+	r.want(t, "opening an issue")
+	c.do(200, "PATCH", issue, body{"body": "- [x] x"})
+	r.want(t, "ticking a box", "issues refs/heads/main land.yml")
+	c.do(200, "PATCH", issue, body{"body": "- [x] x"})
+	r.want(t, "changing nothing")
+	c.do(200, "POST", issue+"/labels", body{"labels": []string{"fleet"}})
+	r.want(t, "a label on an issue", "issues refs/heads/main land.yml")
+	c.do(200, "PATCH", issue, body{"state": "closed"})
+	r.want(t, "closing it")
+	c.do(201, "POST", repoPath+"/pulls", body{"title": "t", "head": "topic", "base": "main"})
+	r.want(t, "a pull request", "pull_request refs/pull/2/merge other.yml")
+	c.do(200, "POST", repoPath+"/issues/2/labels", body{"labels": []string{"land", "hold"}})
+	r.want(t, "two labels", "pull_request refs/pull/2/merge land.yml", "pull_request refs/pull/2/merge land.yml")
+	c.do(200, "POST", repoPath+"/issues/2/labels", body{"labels": []string{"land"}})
+	r.want(t, "a label that is there")
+	c.do(200, "DELETE", repoPath+"/issues/2/labels/land", nil)
+	r.want(t, "taking it off")
+	s.actions(t, "pull-requests:write").do(200, "POST", repoPath+"/issues/2/labels", body{"labels": []string{"land"}})
+	r.want(t, "a label by a workflow")
+
+	var got []string
+	for _, h := range hooks.take(s) {
+		line := fmt.Sprint(h.header.Get("X-GitHub-Event"), " ", h.body["action"])
+		if l, ok := h.body["label"].(map[string]any); ok {
+			line += fmt.Sprint(" ", l["name"])
+		}
+		if changes, ok := h.body["changes"].(map[string]any); ok {
+			line += fmt.Sprint(" ", changes)
+		}
+		got = append(got, line)
+	}
+	sort.Strings(got)
+	want := []string{
+		"issues closed", "issues edited map[body:map[from:- [ ] x]]", "issues labeled fleet", "issues opened",
+		"pull_request labeled hold", "pull_request labeled land", "pull_request labeled land", "pull_request opened", "pull_request unlabeled land",
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("delivered %q, want %q", got, want)
 	}
 }

@@ -235,6 +235,14 @@ func createIssue(c *call) (answer, error) {
 			}
 		}
 	}
+	if err := c.repo.issueEvent(c.cred, i, "opened", nil); err != nil {
+		return answer{}, err
+	}
+	for _, l := range i.labels {
+		if err := c.repo.labelEvent(c.cred, i, l, "labeled"); err != nil {
+			return answer{}, err
+		}
+	}
 	return created(c.repo.issueObject(i))
 }
 
@@ -300,8 +308,20 @@ func updateIssue(c *call) (answer, error) {
 			}
 		}
 	}
+	changes := object{}
+	if in.Title != nil && *in.Title != i.title {
+		changes["title"] = object{"from": i.title}
+	}
+	if in.Body != nil && *in.Body != i.body {
+		changes["body"] = object{"from": i.body}
+	}
 	i.title, i.body = deref(in.Title, i.title), deref(in.Body, i.body)
 	i.updated = c.w.clock()
+	if i.pull == nil && len(changes) > 0 {
+		if err := c.repo.issueEvent(c.cred, i, "edited", object{"changes": changes}); err != nil {
+			return answer{}, err
+		}
+	}
 	if in.State != nil && *in.State != i.state {
 		if i.pull != nil {
 			if err := c.setPullState(i, *in.State); err != nil {
@@ -311,6 +331,11 @@ func updateIssue(c *call) (answer, error) {
 			i.closed, i.closedBy, i.reason = c.w.clock(), c.cred.user, deref(in.StateReason, "completed")
 		} else {
 			i.closed, i.closedBy, i.reason = time.Time{}, nil, "reopened"
+		}
+		if i.pull == nil {
+			if err := c.repo.issueEvent(c.cred, i, map[string]string{"open": "reopened", "closed": "closed"}[i.state], nil); err != nil {
+				return answer{}, err
+			}
 		}
 	}
 	return ok(c.repo.issueObject(i))
@@ -585,6 +610,7 @@ func putLabels(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	before := i.labels
 	if c.r.Method == http.MethodPut {
 		i.labels = nil
 	}
@@ -594,6 +620,20 @@ func putLabels(c *call) (answer, error) {
 		}
 	}
 	i.updated = c.w.clock()
+	for _, l := range before {
+		if !slices.Contains(i.labels, l) {
+			if err := c.repo.labelEvent(c.cred, i, l, "unlabeled"); err != nil {
+				return answer{}, err
+			}
+		}
+	}
+	for _, l := range i.labels {
+		if !slices.Contains(before, l) {
+			if err := c.repo.labelEvent(c.cred, i, l, "labeled"); err != nil {
+				return answer{}, err
+			}
+		}
+	}
 	return ok(c.repo.labelObjects(i.labels))
 }
 
@@ -607,5 +647,9 @@ func removeLabel(c *call) (answer, error) {
 		return answer{}, refuse(http.StatusNotFound, "Label does not exist")
 	}
 	i.labels = slices.DeleteFunc(i.labels, func(x *label) bool { return x == l })
+	i.updated = c.w.clock()
+	if err := c.repo.labelEvent(c.cred, i, l, "unlabeled"); err != nil {
+		return answer{}, err
+	}
 	return ok(c.repo.labelObjects(i.labels))
 }

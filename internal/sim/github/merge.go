@@ -55,6 +55,9 @@ func mergePull(c *call) (answer, error) {
 	if err := c.repo.mayBringWorkflows(c.cred, u.name, u.from, u.to); err != nil {
 		return answer{}, inaccessible()
 	}
+	if err := c.repo.mayMove(c.cred, u, i); err != nil {
+		return answer{}, ruled(err, http.StatusMethodNotAllowed)
+	}
 	if err := c.repo.writeRefs([]refUpdate{u}); err != nil {
 		return answer{}, err
 	}
@@ -172,6 +175,9 @@ func mergeBranches(c *call) (answer, error) {
 	}
 	if err := c.repo.mayBringWorkflows(c.cred, base.name, base.sha, sha); err != nil {
 		return answer{}, inaccessible()
+	}
+	if err := c.mayMove(refUpdate{base.name, base.sha, sha}); err != nil {
+		return answer{}, err
 	}
 	if err := c.repo.move(c.cred, []refUpdate{{base.name, base.sha, sha}}); err != nil {
 		return answer{}, err

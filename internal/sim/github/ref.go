@@ -91,6 +91,9 @@ func createRef(c *call) (answer, error) {
 	if err := c.repo.mayBringWorkflows(c.cred, name, zeros, *in.SHA); err != nil {
 		return answer{}, inaccessible()
 	}
+	if err := c.mayMove(refUpdate{name, zeros, *in.SHA}); err != nil {
+		return answer{}, err
+	}
 	if err := c.repo.move(c.cred, []refUpdate{{name, zeros, *in.SHA}}); err != nil {
 		return answer{}, updateFailed(err)
 	}
@@ -162,6 +165,9 @@ func updateRef(c *call) (answer, error) {
 	if err := c.repo.mayBringWorkflows(c.cred, name, x.sha, *in.SHA); err != nil {
 		return answer{}, inaccessible()
 	}
+	if err := c.mayMove(refUpdate{name, x.sha, *in.SHA}); err != nil {
+		return answer{}, err
+	}
 	if err := c.repo.move(c.cred, []refUpdate{{name, x.sha, *in.SHA}}); err != nil {
 		return answer{}, updateFailed(err)
 	}
@@ -184,6 +190,9 @@ func deleteRef(c *call) (answer, error) {
 		return answer{}, refuse(http.StatusUnprocessableEntity, "Reference does not exist")
 	case name == "refs/heads/"+defaultBranch:
 		return answer{}, refuse(http.StatusUnprocessableEntity, "Cannot delete the default branch")
+	}
+	if err := c.mayMove(refUpdate{name, x.sha, zeros}); err != nil {
+		return answer{}, err
 	}
 	if err := c.repo.move(c.cred, []refUpdate{{name, x.sha, zeros}}); err != nil {
 		return answer{}, updateFailed(err)

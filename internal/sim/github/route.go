@@ -40,6 +40,7 @@ func routes() []route {
 		{method: "GET", pattern: "/app/hook/deliveries", asks: byApp, handle: listDeliveries},
 		{method: "GET", pattern: "/app/hook/deliveries/{delivery_id}", asks: byApp, handle: getDelivery},
 		{method: "POST", pattern: "/app/hook/deliveries/{delivery_id}/attempts", asks: byApp, handle: redeliver},
+		{method: "GET", pattern: repo + "/rules/branches/{branch...}", needs: one("metadata=read"), role: "read", handle: branchRules},
 		{method: "GET", pattern: repo + "/installation", asks: byApp, handle: repositoryInstallation},
 		{method: "GET", pattern: "/installation/repositories", asks: byInstallation, needs: one("metadata=read"), handle: installationRepositories},
 		{method: "DELETE", pattern: "/installation/token", asks: byInstallation, handle: revokeToken},

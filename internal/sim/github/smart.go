@@ -241,11 +241,17 @@ func (w *World) receive(repo *Repository, by *credential, push []byte) ([]byte, 
 		unpack = "index-pack abnormal exit"
 	}
 	reasons := make([]string, len(updates))
+	var said strings.Builder // to people, in front of the report
 	failed := false
 	for i, u := range updates {
 		if unpack != "ok" {
 			reasons[i] = "unpacker error"
-		} else if reasons[i], err = w.judge(repo, by, u, env); err != nil {
+		} else if reasons[i], err = w.judge(repo, by, u, env); isRuled(err) {
+			reasons[i] = "push declined due to repository rule violations"
+			if said.Len() < 32<<10 {
+				said.WriteString("error: GH013: Repository rule violations found for " + u.name + ".\n\n- " + strings.Join(err.(*errRules).lines, "\n- ") + "\n")
+			}
+		} else if err != nil {
 			return nil, err
 		}
 		failed = failed || reasons[i] != ""
@@ -261,7 +267,11 @@ func (w *World) receive(repo *Repository, by *credential, push []byte) ([]byte, 
 	if err := w.land(repo, by, updates, reasons, has["atomic"]); err != nil {
 		return nil, err
 	}
-	return report(unpack, updates, reasons, has["side-band-64k"]), nil
+	answer := report(unpack, updates, reasons, has["side-band-64k"])
+	if has["side-band-64k"] && said.Len() > 0 {
+		answer = append([]byte(pkt("\x02"+said.String())), answer...)
+	}
+	return answer, nil
 }
 
 // unpack indexes the pack of a push in quarantine.
@@ -276,7 +286,7 @@ func (w *World) unpack(repo *Repository, quarantine string, env []string, pack [
 	return err
 }
 
-// judge says why GitHub would not move a ref, "" when it would.
+// judge says why GitHub would not move a ref, "" when it would. The error is an *errRules where rules forbid it.
 func (w *World) judge(repo *Repository, by *credential, u refUpdate, env []string) (string, error) {
 	switch {
 	case !validRef(u.name):
@@ -297,7 +307,7 @@ func (w *World) judge(repo *Repository, by *credential, u refUpdate, env []strin
 	case u.to == zeros && u.name == "refs/heads/"+defaultBranch:
 		return "refusing to delete the current branch: " + u.name, nil
 	case u.to == zeros:
-		return "", nil
+		return "", repo.mayMove(by, u, nil)
 	}
 	out, err := w.runWith(repo.Dir, []byte(u.to+"\n"), env, "cat-file", "--batch-check=%(objecttype)")
 	if err != nil {
@@ -319,7 +329,7 @@ func (w *World) judge(repo *Repository, by *credential, u refUpdate, env []strin
 		}
 		return "", err
 	}
-	return "", nil
+	return "", repo.mayMove(by, u, nil, env...)
 }
 
 // release moves the packs of a quarantine into the repository; the index goes last, as readers look for it.

@@ -112,6 +112,9 @@ func (r *Repository) startForPull(by *credential, i *issue, action string) error
 	}
 	p := i.pull
 	t := trigger{event: "pull_request", action: action, base: p.base, pull: i.number, fork: p.headRepo != r, waits: by.kind == actions && slices.Contains([]string{"opened", "synchronize", "reopened"}, action)}
+	if !mayStart(by, t.event) && !t.waits && strings.HasSuffix(action, "labeled") {
+		return nil
+	}
 	if !p.merged.IsZero() {
 		t.ref, t.sha = "refs/heads/"+p.base, p.mergeCommit
 	} else {

@@ -47,6 +47,7 @@ type Repository struct {
 	suites       []*checkSuite
 	statuses     []*commitStatus
 	runs         []*Run
+	rulesets     []*ruleset
 	workflowIDs  map[string]int64 // by path
 	// workflowCache holds the workflow files of commits, which never change.
 	workflowCache map[string][]workflow
