@@ -24,23 +24,9 @@ func (r *Repository) Bases(ctx context.Context, main string, commits ...string) 
 	if err := checkID(append([]string{main}, commits...)...); err != nil {
 		return nil, err
 	}
-	asked := slices.Compact(slices.Sorted(slices.Values(append([]string{main}, commits...))))
-	// Standard input, since a command line has a limit.
-	out, err := r.run(ctx, strings.NewReader(strings.Join(asked, "\n")+"\n"), "rev-list", "--stdin", "--parents", "--timestamp")
+	h, err := r.history(ctx, append([]string{main}, commits...)...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of %d branches: %w", len(commits), err)
-	}
-	h := history{}
-	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			return nil, fmt.Errorf("reading the history of %d branches: unexpected line %q", len(commits), line)
-		}
-		made, err := strconv.ParseInt(f[0], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("reading the history of %d branches: unexpected line %q", len(commits), line)
-		}
-		h[f[1]] = &ancestor{made: made, parents: f[2:]}
 	}
 	trunk := h.from(main)
 	line := h.line(main)
@@ -61,6 +47,29 @@ func (r *Repository) Bases(ctx context.Context, main string, commits ...string) 
 
 // history is commits by id.
 type history map[string]*ancestor
+
+// history reads what is below some commits, in one process. A commit that the repository lacks is an error.
+func (r *Repository) history(ctx context.Context, commits ...string) (history, error) {
+	asked := slices.Compact(slices.Sorted(slices.Values(commits)))
+	// Standard input, since a command line has a limit.
+	out, err := r.run(ctx, strings.NewReader(strings.Join(asked, "\n")+"\n"), "rev-list", "--stdin", "--parents", "--timestamp")
+	if err != nil {
+		return nil, err
+	}
+	h := history{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			return nil, fmt.Errorf("unexpected line %q", line)
+		}
+		made, err := strconv.ParseInt(f[0], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("unexpected line %q", line)
+		}
+		h[f[1]] = &ancestor{made: made, parents: f[2:]}
+	}
+	return h, nil
+}
 
 type ancestor struct {
 	made    int64

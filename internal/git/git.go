@@ -13,7 +13,8 @@
 // the environment of every git is made here from nothing. And names that other people choose, such as branches and
 // paths, are never arguments of git: refs are listed and compared here, objects are asked for by id.
 //
-// Nothing in this package uses the network. It needs git 2.31, the first to take configuration from the environment.
+// Only what takes a Remote uses the network: RemoteRefs, Fetch, Mirror and Push. It needs git 2.31, the first to take
+// configuration from the environment.
 package git
 
 import (
@@ -68,6 +69,8 @@ func (e *Error) Hint() string {
 		return "install git and make sure that it is on the PATH"
 	case strings.Contains(e.Stderr, "dubious ownership"):
 		return "run as the owner of the repository's files"
+	case strings.Contains(e.Stderr, "could not read Username"), strings.Contains(e.Stderr, "Authentication failed"):
+		return "the token is wrong, or may not see the repository: git needs contents: read, and contents: write to push"
 	}
 	return ""
 }
@@ -147,10 +150,11 @@ var settings = [][2]string{
 	{"maintenance.auto", "false"},
 	{"protocol.allow", "never"},
 	{"protocol.ext.allow", "never"},
+	{"advice.graftFileDeprecated", "false"}, // it says so of the empty one that the environment names
 }
 
-// environment is the whole environment of a git in this repository.
-func (r *Repository) environment() []string {
+// environment is the whole environment of a git in this repository. more are settings beside the ones above.
+func (r *Repository) environment(more ...[2]string) []string {
 	env := []string{
 		"LC_ALL=C",
 		"TZ=UTC",
@@ -176,6 +180,7 @@ func (r *Repository) environment() []string {
 	if resolved, err := filepath.EvalSymlinks(r.Dir); err == nil && resolved != r.Dir {
 		all = append(all, [2]string{"safe.directory", resolved})
 	}
+	all = append(all, more...)
 	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(all)))
 	for i, s := range all {
 		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, s[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, s[1]))

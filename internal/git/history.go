@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -78,6 +79,9 @@ func signatureDate(s string) time.Time {
 	}
 	return time.Unix(n, 0).UTC()
 }
+
+// signatureLine is who made a commit, as git wants it: fsck refuses others, and so does a push.
+var signatureLine = regexp.MustCompile(`^[^<>\x00\n]* <[^<>\x00\n]*> (0|[1-9][0-9]{0,17}) [+-][0-9]{4}$`)
 
 // maxDate is the last second of the year 9999, the last that RFC 3339 can write.
 const maxDate = 253402300799

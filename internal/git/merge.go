@@ -2,7 +2,9 @@ package git
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,22 +13,19 @@ import (
 
 // Scratch makes a bare repository in a new directory that sees every object of r and has none of its refs and none of
 // its configuration. What is written there stays there. A merge runs the merge drivers that a configuration names, so
-// it is made where there is no configuration but git's own.
+// it is made where there is no configuration but git's own. Where r lacks a part of the history, so does the scratch.
 func (r *Repository) Scratch(ctx context.Context, dir string) (*Repository, error) {
-	out, err := r.run(ctx, nil, "rev-parse", "--git-path", "objects")
-	if err != nil {
-		return nil, fmt.Errorf("finding the objects: %w", err)
-	}
-	objects := strings.TrimSuffix(string(out), "\n")
-	if !filepath.IsAbs(objects) {
-		objects = filepath.Join(r.Dir, objects)
-	}
-	if strings.ContainsAny(objects, "\n\"") {
-		return nil, fmt.Errorf("making a scratch repository: the path %q cannot be written in a list of alternates", objects)
-	}
 	format, err := r.run(ctx, nil, "rev-parse", "--show-object-format")
 	if err != nil {
 		return nil, fmt.Errorf("finding the object format: %w", err)
+	}
+	objects, err := r.path(ctx, "objects")
+	if err != nil {
+		return nil, fmt.Errorf("finding the objects: %w", err)
+	}
+	shallow, err := r.path(ctx, "shallow")
+	if err != nil {
+		return nil, fmt.Errorf("finding where the history ends: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making a scratch repository: %w", err)
@@ -35,14 +34,48 @@ func (r *Repository) Scratch(ctx context.Context, dir string) (*Repository, erro
 	if _, err := s.run(ctx, nil, "init", "--quiet", "--bare", "--template=", "--object-format="+strings.TrimSpace(string(format))); err != nil {
 		return nil, fmt.Errorf("making a scratch repository: %w", err)
 	}
-	info := filepath.Join(dir, "objects", "info")
-	if err := os.MkdirAll(info, 0o700); err != nil {
+	if err := s.lend(objects); err != nil {
 		return nil, fmt.Errorf("making a scratch repository: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(info, "alternates"), []byte(objects+"\n"), 0o600); err != nil {
+	switch end, err := os.ReadFile(shallow); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return nil, fmt.Errorf("making a scratch repository: %w", err)
+	default:
+		if err := os.WriteFile(filepath.Join(dir, "shallow"), end, 0o600); err != nil {
+			return nil, fmt.Errorf("making a scratch repository: %w", err)
+		}
 	}
 	return s, nil
+}
+
+// path is where git keeps one of its own files or directories.
+func (r *Repository) path(ctx context.Context, name string) (string, error) {
+	out, err := r.run(ctx, nil, "rev-parse", "--git-path", name)
+	if err != nil {
+		return "", err
+	}
+	path := strings.TrimSuffix(string(out), "\n")
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(r.Dir, path)
+	}
+	return path, nil
+}
+
+// lend makes a bare repository see objects of others.
+func (r *Repository) lend(objects ...string) error {
+	var list strings.Builder
+	for _, path := range objects {
+		if strings.ContainsAny(path, "\n\"") || strings.HasPrefix(path, "#") {
+			return fmt.Errorf("the path %q cannot be written in a list of alternates", path)
+		}
+		list.WriteString(path + "\n")
+	}
+	info := filepath.Join(r.Dir, "objects", "info")
+	if err := os.MkdirAll(info, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(info, "alternates"), []byte(list.String()), 0o600)
 }
 
 // ConflictError says that two commits cannot be merged without a person.
