@@ -32,6 +32,12 @@ type Context struct {
 type Event struct {
 	Action         string
 	PullRequest    *PullRequest // of pull_request events
+	Label          string       // of pull_request labeled and unlabeled, and the same of issues
+	Issue          *Issue       // of issues and issue_comment events; a pull request is one, see Issue.Pull
+	Comment        *Comment     // of issue_comment events
+	Edited         bool         // the body of the issue, pull request or comment was edited, and was BodyBefore
+	BodyBefore     string       // when Edited
+	Schedule       string       // of schedule: which of the workflow's cron lines
 	Ref            string       // of a push: refs/heads/shops/swicked
 	Before, After  string       // of a push; all zeros when the branch was not there, or is gone
 	Deleted        bool
@@ -144,7 +150,16 @@ func parseEvent(text []byte) (Event, error) {
 			FullName      string `json:"full_name"`
 			DefaultBranch string `json:"default_branch"`
 		} `json:"repository"`
-		Inputs map[string]any `json:"inputs"`
+		Inputs   map[string]any `json:"inputs"`
+		Label    *wireLabel     `json:"label"`
+		Issue    *wireIssue     `json:"issue"`
+		Comment  *wireComment   `json:"comment"`
+		Schedule string         `json:"schedule"`
+		Changes  struct {
+			Body *struct {
+				From string `json:"from"`
+			} `json:"body"`
+		} `json:"changes"`
 	}
 	if err := json.Unmarshal(text, &w); err != nil {
 		return Event{}, err
@@ -180,6 +195,27 @@ func parseEvent(text []byte) (Event, error) {
 		}
 		e.PullRequest = &p
 	}
+	if w.Issue != nil {
+		i, err := w.Issue.issue()
+		if err != nil {
+			return Event{}, err
+		}
+		e.Issue = &i
+	}
+	if w.Comment != nil && w.Issue != nil { // comments on commits and on lines are others
+		k, err := w.Comment.comment()
+		if err != nil {
+			return Event{}, err
+		}
+		e.Comment = &k
+	}
+	if w.Label != nil {
+		e.Label = w.Label.Name
+	}
+	if w.Changes.Body != nil {
+		e.Edited, e.BodyBefore = true, w.Changes.Body.From
+	}
+	e.Schedule = clean(w.Schedule)
 	switch {
 	case e.Ref != "" && !validRef(e.Ref):
 		return Event{}, fmt.Errorf("its ref is not one: %q", clean(e.Ref))

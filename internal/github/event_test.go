@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -114,7 +115,7 @@ func TestFork(t *testing.T) {
 		}
 		s := serve(t, map[string]answer{"GET /repos/acme/helm/pulls/5": says(200, string(pull(t, pullEvent(head))))})
 		p, err := s.client(newClock()).PullRequest(t.Context(), 5)
-		if err != nil || p != *c.Event.PullRequest {
+		if err != nil || !reflect.DeepEqual(p, *c.Event.PullRequest) {
 			t.Errorf("the API says %+v, %v", p, err)
 		}
 	}
@@ -132,13 +133,14 @@ func pull(t *testing.T, event string) json.RawMessage {
 func TestPullRequestMalformed(t *testing.T) {
 	for _, text := range []string{"{}", "[]", `{"number":6,"head":{"ref":"a","sha":"` + sha + `"},"base":{"ref":"b","sha":"` + sha + `"}}`, `{"number":5}`, `{"number":"5"}`} {
 		s := serve(t, map[string]answer{"GET /repos/acme/helm/pulls/5": says(200, text)})
-		if p, err := s.client(newClock()).PullRequest(t.Context(), 5); err == nil || p != (github.PullRequest{}) {
+		if p, err := s.client(newClock()).PullRequest(t.Context(), 5); err == nil || !reflect.DeepEqual(p, github.PullRequest{}) {
 			t.Errorf("%s: got %+v, %v", text, p, err)
 		}
 	}
 }
 
 func FuzzEvent(f *testing.F) {
+	f.Add(`{"action":"edited","changes":{"body":{"from":"x"}},"label":{"name":"a"},"issue":{"number":7,"pull_request":{}},"comment":{"id":1,"created_at":"2026-11-23T09:00:00Z","user":{"login":"a"}}}`)
 	f.Add(pushEvent)
 	f.Add(pullEvent("null"))
 	f.Add(`{"inputs":{"shop":"swicked","dry-run":true,"n":1,"x":null}}`)
@@ -195,4 +197,52 @@ func orElse(s, otherwise string) string {
 		return otherwise
 	}
 	return s
+}
+
+func TestContextOfTalk(t *testing.T) {
+	payload := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "contracts", "github", "webhooks", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(text), `"Codertocat/Hello-World"`, `"acme/helm"`)
+	}
+	event := func(text string) (github.Event, error) {
+		s := inStep(t, text)
+		s.env["GITHUB_EVENT_NAME"], s.env["GITHUB_REF"], s.env["GITHUB_REF_NAME"] = "issue_comment", "refs/heads/main", "main"
+		c, err := s.Context()
+		return c.Event, err
+	}
+	e, err := event(payload("issue_comment.created.json"))
+	if err != nil || e.Action != "created" || e.Comment == nil || e.Comment.ID != 492700400 || e.Comment.Author != "Codertocat" || e.Comment.Bot ||
+		!strings.HasPrefix(e.Comment.Body, "You are totally right!") || e.Comment.Created.IsZero() || e.Issue == nil || e.Issue.Number != 1 || e.Issue.Pull || e.Edited {
+		t.Errorf("got %+v, %+v, %+v, %v", e, e.Comment, e.Issue, err)
+	}
+	if e, err = event(payload("issue_comment.edited.json")); err != nil || e.Action != "edited" || !e.Edited || e.BodyBefore == "" || e.Comment == nil {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	repo := `"repository":{"full_name":"acme/helm","default_branch":"main"},"sender":{"login":"wanda"}`
+	e, err = event(`{"action":"edited","changes":{"body":{"from":"- [ ] x"}},"issue":{"number":7,"body":"- [x] x","state":"open","user":{"login":"shopfleet[bot]"},"labels":[{"name":"fleet"}]},` + repo + `}`)
+	if err != nil || !e.Edited || e.BodyBefore != "- [ ] x" || e.Issue.Body != "- [x] x" || e.Issue.Author != "shopfleet[bot]" || e.Sender != "wanda" || e.Comment != nil || len(e.Issue.Labels) != 1 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if e, err = event(`{"action":"edited","changes":{"title":{"from":"x"}},"issue":{"number":7,"pull_request":{}},` + repo + `}`); err != nil || e.Edited || !e.Issue.Pull {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	labeled := strings.Replace(pullEvent("null"), `"opened"`, `"labeled","label":{"name":"land\u001b"}`, 1)
+	if e, err = event(labeled); err != nil || e.Action != "labeled" || e.Label != "land\x1b" || e.PullRequest == nil {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if e, err = event(`{"schedule":"17 4 * * 1",` + repo + `}`); err != nil || e.Schedule != "17 4 * * 1" {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	for _, text := range []string{
+		`{"issue":{"number":0}}`, `{"issue":{"number":1},"comment":{"id":1}}`, `{"issue":{"number":1},"comment":{"id":0,"created_at":"2026-11-23T09:00:00Z"}}`,
+		`{"issue":{"number":1},"comment":{"id":1,"created_at":"yesterday"}}`, `{"issue":{"number":1},"comment":{"id":1,"created_at":"2026-11-23T09:00:00Z","user":{"login":"a\nb"}}}`,
+		`{"issue":[]}`, `{"changes":{"body":"x"}}`,
+	} {
+		if e, err := event(text); err == nil {
+			t.Errorf("%s: got %+v", text, e)
+		}
+	}
 }

@@ -66,6 +66,7 @@ type Client struct {
 	once  sync.Once
 	wire  *transport
 	app   *appTokens
+	token func(context.Context) (Secret, error)
 	api   *sdk.Client
 	fault error // why the client cannot be used
 
@@ -145,8 +146,24 @@ func (c *Client) connect() error {
 	default:
 		top.token = func(context.Context) (Secret, error) { return c.Token, nil }
 	}
+	c.token = top.token
 	c.api = c.over(top)
 	return nil
+}
+
+// GitPassword is the token as git's password, for the user x-access-token: the client's own, or an App's that is minted
+// when it must be, with the client's Permissions. It lives at least a minute longer.
+func (c *Client) GitPassword(ctx context.Context) (Secret, error) {
+	c.once.Do(c.setUp)
+	if c.fault != nil {
+		return "", fmt.Errorf("getting a token for git: %w", c.fault)
+	}
+	token, err := c.token(ctx)
+	if err != nil {
+		return "", fmt.Errorf("getting a token for git: %w", err)
+	}
+	c.wire.remember("Bearer " + string(token))
+	return token, nil
 }
 
 // over is go-github on a transport.

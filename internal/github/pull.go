@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	sdk "github.com/google/go-github/v62/github"
 )
@@ -73,30 +76,75 @@ type Branch struct {
 	Repo string // owner/name; "" when that repository is gone
 }
 
-// PullRequest is a pull request as far as shopfleet needs it. Its title and the names in it are other people's text.
+// PullRequest is a pull request as far as shopfleet needs it. Its texts and the names in it are other people's.
 type PullRequest struct {
 	Number     int
 	Title      string
+	Body       string
 	State      string // open or closed
 	Author     string
 	Draft      bool
 	Merged     bool
 	Head, Base Branch
 	Fork       bool // the head is in another repository than the base, or in one that is gone
+	Labels     []string
+	HTMLURL    string
+	Created    time.Time
+}
+
+// Has says whether the pull request has a label; GitHub tells labels apart without regard to case.
+func (p PullRequest) Has(label string) bool { return hasLabel(p.Labels, label) }
+
+func hasLabel(labels []string, label string) bool {
+	return slices.ContainsFunc(labels, func(l string) bool { return strings.EqualFold(l, label) })
 }
 
 // wirePull is a pull request in the API and in an event.
 type wirePull struct {
-	Number int    `json:"number"`
-	Title  string `json:"title"`
-	State  string `json:"state"`
-	Draft  bool   `json:"draft"`
-	Merged bool   `json:"merged"`
-	User   *struct {
-		Login string `json:"login"`
-	} `json:"user"`
-	Head wireBranch `json:"head"`
-	Base wireBranch `json:"base"`
+	Number int         `json:"number"`
+	Title  string      `json:"title"`
+	Body   string      `json:"body"`
+	State  string      `json:"state"`
+	Draft  bool        `json:"draft"`
+	Merged bool        `json:"merged"`    // not in lists
+	At     *time.Time  `json:"merged_at"` // in lists too
+	User   *wireUser   `json:"user"`
+	Head   wireBranch  `json:"head"`
+	Base   wireBranch  `json:"base"`
+	Labels []wireLabel `json:"labels"`
+	HTML   string      `json:"html_url"`
+	Made   *time.Time  `json:"created_at"`
+}
+
+type wireUser struct {
+	Login string `json:"login"`
+	Type  string `json:"type"`
+}
+
+func (w *wireUser) login() string {
+	if w == nil {
+		return ""
+	}
+	return w.Login
+}
+
+type wireLabel struct {
+	Name string `json:"name"`
+}
+
+func labelNames(list []wireLabel) []string {
+	var names []string
+	for _, l := range list {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+func timeOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
 }
 
 type wireBranch struct {
@@ -118,13 +166,11 @@ func (w wireBranch) branch() Branch {
 
 func (w wirePull) pull() (PullRequest, error) {
 	p := PullRequest{
-		Number: w.Number, Title: w.Title, State: w.State, Draft: w.Draft, Merged: w.Merged, Head: w.Head.branch(), Base: w.Base.branch(),
+		Number: w.Number, Title: w.Title, Body: w.Body, State: w.State, Author: w.User.login(), Draft: w.Draft, Merged: w.Merged || w.At != nil,
+		Head: w.Head.branch(), Base: w.Base.branch(), Labels: labelNames(w.Labels), HTMLURL: w.HTML, Created: timeOf(w.Made),
 		// Whatever is not certainly the same repository is a fork: a fork's pull request sees no secret.
 		Fork: w.Head.Repo == nil || w.Base.Repo == nil || w.Head.Repo.ID == 0 || w.Head.Repo.ID != w.Base.Repo.ID ||
 			!strings.EqualFold(w.Head.Repo.FullName, w.Base.Repo.FullName),
-	}
-	if w.User != nil {
-		p.Author = w.User.Login
 	}
 	switch {
 	case p.Number <= 0:
@@ -139,25 +185,52 @@ func (w wirePull) pull() (PullRequest, error) {
 
 // PullRequest reads one. One request.
 func (c *Client) PullRequest(ctx context.Context, number int) (PullRequest, error) {
+	var w wirePull
 	var p PullRequest
 	cl := call{method: http.MethodGet, path: c.repoPath("/pulls/%d", number)}
-	err := c.do(ctx, cl, func(ctx context.Context, api *sdk.Client) error {
-		// Not the typed method: it decodes far more than is used, and one narrow type serves the event too.
-		req, err := api.NewRequest(http.MethodGet, strings.TrimPrefix(cl.path, "/"), nil)
-		if err != nil {
-			return err
-		}
-		var w wirePull
-		if _, err := api.Do(ctx, req, &w); err != nil {
-			return err
-		}
+	_, err := c.request(ctx, cl, nil, nil, &w)
+	if err == nil {
 		if p, err = w.pull(); err == nil && p.Number != number {
 			err = fmt.Errorf("it is about pull request %d", p.Number)
 		}
-		return err
-	})
+		if err != nil {
+			err = typed(&Error{Method: cl.method, Path: cl.path, Err: fmt.Errorf("%w: %w", ErrMalformed, err)})
+		}
+	}
 	if err != nil {
 		return PullRequest{}, missing(err, "pull request %d of %s/%s", number, c.Owner, c.Repo)
 	}
 	return p, nil
+}
+
+const maxPullPages = 200
+
+// Pulls lists the pull requests that are open, closed, or all of them, the oldest first. One request for each hundred.
+// Those whose branches have names that could forge a line are left out: they are none of ours.
+func (c *Client) Pulls(ctx context.Context, state string) ([]PullRequest, error) {
+	path := c.repoPath("/pulls")
+	if state != "open" && state != "closed" && state != "all" {
+		return nil, &Error{Method: http.MethodGet, Path: path, Err: fmt.Errorf("%w: %q is not open, closed or all", ErrArgument, clean(state))}
+	}
+	var all []PullRequest
+	seen := map[int]bool{}
+	// The oldest first: what is opened while the list is read does not move the others to another page.
+	query := url.Values{"state": {state}, "sort": {"created"}, "direction": {"asc"}}
+	err := pages(ctx, c, path, query, maxPullPages, func(page []wirePull) (bool, error) {
+		for _, w := range page {
+			p, err := w.pull()
+			if w.Number <= 0 {
+				return false, fmt.Errorf("%w: %w", ErrMalformed, err)
+			}
+			if err == nil && !seen[p.Number] && (state == "all" || p.State == state) {
+				seen[p.Number] = true
+				all = append(all, p)
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, missing(err, "the repository %s/%s", c.Owner, c.Repo)
+	}
+	return all, nil
 }
