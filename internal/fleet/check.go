@@ -35,6 +35,7 @@ const (
 	minTimeout, maxTimeout   = time.Second, 15 * time.Minute
 	defaultTimeout           = 60 * time.Second
 	minInterval, maxInterval = 10 * time.Millisecond, maxTimeout
+	maxBake                  = 72 * time.Hour
 )
 
 // checker holds a Policy against the rules that its types do not carry.
@@ -56,6 +57,7 @@ func (c *checker) all() {
 	c.names([]string{"migrations", "deny_columns"}, p.Migrations.DenyColumns, columnName, problem{ruleColumnName,
 		"%s is no column name", "letters, digits and _, not beginning with a digit", ""})
 	c.requests()
+	c.rebase()
 	p.setDefaults()
 	c.naming()
 	c.shops()

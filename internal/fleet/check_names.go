@@ -80,9 +80,6 @@ func (c *checker) branchRule(at mark, rule string) {
 		c.report(at, problem{rulePattern, fmt.Sprintf("%s makes main the branch of a shop called %s", quote(rule), slug),
 			"a rule that only shops' branches follow", `for example "shops/{slug}"`})
 	}
-	if strings.HasPrefix(rule, "rebase/") {
-		c.report(at, problem{rulePattern, "branches under rebase/ are shopfleet's own", "another beginning", `for example "shops/{slug}"`})
-	}
 }
 
 // hostnameRule looks whether the hostnames of shops on the account that shops are on by default lie in its zone.

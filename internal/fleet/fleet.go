@@ -51,6 +51,8 @@ type Policy struct {
 	BuildInfo BuildInfo `yaml:"build_info"`
 	// The check a release must pass to stay.
 	Gate Gate `yaml:"gate,omitempty"`
+	// How shops' branches are carried onto main, and how they land.
+	Rebase Rebase `yaml:"rebase,omitempty"`
 
 	file   string
 	places map[string]place
@@ -194,6 +196,45 @@ const (
 	BeforeNever    = "never"
 )
 
+// Rebase says how shops' branches come onto main.
+type Rebase struct {
+	// What a landed branch is: rebase (main, then the shop's own commits; the branch is replaced) or merging (a merge of main in front of them; the branch only goes forward, for repositories that forbid force pushes). Default: rebase.
+	Style string `yaml:"style,omitempty"`
+	// What lands without a person: manual (nothing), green (what needs no decision, once its checks are green) or silent (what needs no decision, without a pull request). Default: green.
+	Land string `yaml:"land,omitempty"`
+	// What becomes of a conflict that was resolved on another shop: offer (a person agrees once more) or apply (it counts as decided). Default: offer.
+	Replay string `yaml:"replay,omitempty"`
+	// Names of the check runs that must be there and green before a branch lands, with {slug} for the shop's slug; [] asks for none. Default: the plan's, "shopfleet plan: {slug}".
+	Checks []string `yaml:"checks,omitempty"`
+	// In which order shops land, and what stops them.
+	Waves Waves `yaml:"waves,omitempty"`
+}
+
+// Waves says in which groups shops land.
+type Waves struct {
+	// Slugs of the shops that land first. Default: none.
+	Canaries []string `yaml:"canaries,omitempty"`
+	// How much of the fleet has landed after each wave that follows, in percent, canaries counted in; the rest is the last wave. Default: 10 and 50.
+	Percent []int `yaml:"percent,omitempty"`
+	// How long the last release of a wave must have been good before the next wave begins, from 0s to 72h. Default: 1h.
+	Bake time.Duration `yaml:"bake,omitempty"`
+	// How many failed releases stop the landings. Default: 1.
+	StopAt int `yaml:"stop_at,omitempty"`
+}
+
+// The values of Rebase.Style, Rebase.Land and Rebase.Replay.
+const (
+	StyleRebase  = "rebase"
+	StyleMerging = "merging"
+
+	LandManual = "manual"
+	LandGreen  = "green"
+	LandSilent = "silent"
+
+	ReplayOffer = "offer"
+	ReplayApply = "apply"
+)
+
 // IdentityTable is the table that shopfleet makes for the identity record where the policy names none.
 const IdentityTable = "_shop_identity"
 
@@ -246,6 +287,10 @@ func (p *Policy) setDefaults() {
 	setDefault(&p.Identity.Key, "shop_identity")
 	setDefault(&p.Identity.Table, IdentityTable)
 	setDefault(&p.Identity.Missing, "warning")
+	setDefault(&p.Rebase.Style, StyleRebase)
+	setDefault(&p.Rebase.Land, LandGreen)
+	setDefault(&p.Rebase.Replay, ReplayOffer)
+	setDefault(&p.Rebase.Waves.StopAt, 1)
 }
 
 func setDefault[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }

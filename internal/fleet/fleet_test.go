@@ -220,3 +220,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestDocumentedPolicyIsGood parses the policy that docs/fleet.md shows.
+func TestDocumentedPolicyIsGood(t *testing.T) {
+	_, rest, _ := strings.Cut(string(read(t, "../../docs/fleet.md")), "A policy that uses everything:\n\n```yaml\n")
+	example, _, ok := strings.Cut(rest, "```\n")
+	if !ok {
+		t.Fatal("docs/fleet.md has no policy that uses everything")
+	}
+	p, err := Parse("fleet.yml", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Rebase.ChecksOf("swicked"); len(got) != 1 || got[0] != "shopfleet plan: swicked" {
+		t.Errorf("a landing waits for %q", got)
+	}
+}

@@ -174,6 +174,9 @@ func (p *Policy) Slug(branch string) (slug string, ok bool) {
 			return slug, true
 		}
 	}
+	if ownBranch(branch) {
+		return "", false
+	}
 	slug, ok = reduce(p.Naming.Branch, branch, "")
 	if ok && p.Shops[slug].Branch != "" {
 		return "", false // that shop's branch is another one
@@ -230,6 +233,10 @@ func (k kind) problems(name string) []problem {
 	if k.key == "hostname" && len(all) > 0 {
 		fault = false // a label that is too long is no label: said already
 	}
+	if k.key == "branch" && ownBranch(name) {
+		all = append(all, problem{ruleBadName, fmt.Sprintf("the branch %s is shopfleet's own", quote(name)),
+			"another beginning than rebase/ and backup/", `for example "shops/{slug}"`})
+	}
 	if fault {
 		all = append(all, problem{ruleBadName, fmt.Sprintf("%s is no %s", quote(name), k.what), expected, ""})
 	}
@@ -250,6 +257,12 @@ func (p *Policy) longestSlug(a Account) int {
 		}
 	}
 	return longest
+}
+
+// ownBranch says whether a branch is of those that the weekly rebase makes: a shop's move until it lands, and what the
+// shop's branch was before.
+func ownBranch(name string) bool {
+	return strings.HasPrefix(name, "rebase/") || strings.HasPrefix(name, "backup/")
 }
 
 var branchBad = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]`)

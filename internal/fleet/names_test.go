@@ -132,12 +132,20 @@ func TestSlug(t *testing.T) {
 		{"main", "", false},
 		{"", "", false},
 		{"rebase/swicked", "", false},
+		{"backup/swicked/20261130T060000Z-0123456789ab", "", false},
 		{"refs/heads/shops/swicked", "", false},
 		{"Shops/swicked", "", false},
 	}
 	for _, test := range tests {
 		if slug, ok := p.Slug(test.branch); slug != test.slug || ok != test.ok {
 			t.Errorf("Slug(%q) = %q, %v; want %q, %v", test.branch, slug, ok, test.slug, test.ok)
+		}
+	}
+	bare := parse(t, "testdata/ok/smallest.yml")
+	bare.Naming.Branch = "{slug}"
+	for _, branch := range []string{"rebase/swicked", "backup/swicked/20261130T060000Z-0123456789ab"} {
+		if slug, ok := bare.Slug(branch); ok {
+			t.Errorf("Slug(%q) = %q by the rule {slug}", branch, slug)
 		}
 	}
 	if got := p.BranchPrefix(); got != "shops/" {

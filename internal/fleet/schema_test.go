@@ -116,6 +116,14 @@ func generate(t *testing.T) []byte {
 	choice("Gate", "before_release", BeforeBindings, BeforeAlways, BeforeNever)
 	choice("Identity", "missing", "warning", "error")
 	choice("Shared", "type", bindingTypes...)
+	choice("Rebase", "style", StyleRebase, StyleMerging)
+	choice("Rebase", "land", LandManual, LandGreen, LandSilent)
+	choice("Rebase", "replay", ReplayOffer, ReplayApply)
+	pattern("Rebase", checkName, "checks")
+	pattern("Waves", slugShape, "canaries")
+	share := at("Waves", "percent").Items
+	share.Minimum, share.Maximum = number(1), number(99)
+	between("Waves", "stop_at", 1, maxShops)
 	pattern("Identity", gatePath, "path")
 	pattern("Identity", identityKey, "key")
 	pattern("Identity", columnName, "table")
@@ -332,6 +340,28 @@ func TestSchemaAndParseAgree(t *testing.T) {
 		{"timeout with a sign", "timeout: 60s", "timeout: +60s"},
 		{"timeout in microseconds", "timeout: 60s", "timeout: 60000000us"},
 		{"timeout with a fraction", "timeout: 60s", "timeout: 1.5m"},
+		{"unknown key in rebase", "rebase: {", "rebase: {colour: red, "},
+		{"unknown key in waves", "waves: {", "waves: {colour: red, "},
+		{"default rebase", "rebase: {style: merging, land: silent, replay: apply, checks: [\"shopfleet plan: {slug}\", test], waves: {canaries: [swicked], percent: [5, 25], bake: 90m, stop_at: 3}}", ""},
+		{"empty rebase", "{style: merging, land: silent, replay: apply, checks: [\"shopfleet plan: {slug}\", test], waves: {canaries: [swicked], percent: [5, 25], bake: 90m, stop_at: 3}}", "{}"},
+		{"rebase style unknown", "style: merging", "style: merge"},
+		{"rebase land unknown", "land: silent", "land: auto"},
+		{"rebase replay unknown", "replay: apply", "replay: true"},
+		{"no checks to wait for", "checks: [\"shopfleet plan: {slug}\", test]", "checks: []"},
+		{"a check without a name", "{slug}\", test]", "{slug}\", \"\"]"},
+		{"a check with a blank at its end", "{slug}\", test]", "{slug}\", \"test \"]"},
+		{"no canaries", "canaries: [swicked]", "canaries: []"},
+		{"a canary with a bad slug", "canaries: [swicked]", "canaries: [Swicked]"},
+		{"no percent", "percent: [5, 25]", "percent: []"},
+		{"percent highest", "percent: [5, 25]", "percent: [1, 99]"},
+		{"percent too high", "percent: [5, 25]", "percent: [100]"},
+		{"percent zero", "percent: [5, 25]", "percent: [0]"},
+		{"percent as text", "percent: [5, 25]", "percent: [\"5%\"]"},
+		{"percent a number", "percent: [5, 25]", "percent: 5"},
+		{"no bake time", "bake: 90m", "bake: 0s"},
+		{"bake time without a unit", "bake: 90m", "bake: 90"},
+		{"stop_at zero", "stop_at: 3", "stop_at: 0"},
+		{"stop_at too high", "stop_at: 3", "stop_at: 501"},
 	}
 	accepted := 0
 	for _, e := range edits {
