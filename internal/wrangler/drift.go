@@ -16,6 +16,24 @@ type Difference struct {
 	New, Gone bool
 }
 
+// String is the key and what became of it, for people: "env.swicked.vars is new".
+func (d Difference) String() string {
+	path := ""
+	if d.Env != "" {
+		path = keyPath("env", d.Env)
+	}
+	if d.Key != "" {
+		path = keyPath(path, d.Key)
+	}
+	switch {
+	case d.New:
+		return path + " is new"
+	case d.Gone:
+		return path + " is gone"
+	}
+	return path + " differs"
+}
+
 // Differences are the keys in which p is not what base is, one for each key of the top level and of each environment, in
 // the order of p's file. Values are compared for what they mean: comments, blanks, the order of an object's members and
 // how a number or string is written make no difference.

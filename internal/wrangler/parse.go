@@ -252,14 +252,20 @@ func printable(s string) string {
 
 // parse reads the text as JSON with comments and trailing commas. The result is an object.
 func (s *source) parse() (*value, Findings) {
+	root, _, findings := s.read()
+	return root, findings
+}
+
+// read is parse that also returns where the parser found everything.
+func (s *source) read() (*value, *hujson.Value, Findings) {
 	if len(bytes.TrimSpace(s.text)) == 0 {
-		return nil, Findings{s.at(0, Finding{
+		return nil, nil, Findings{s.at(0, Finding{
 			Rule: "config-syntax", Level: LevelError,
 			Message: "the file is empty", Expected: "an object: { … }",
 		})}
 	}
 	if off := tooDeep(s.text, maxNesting); off >= 0 {
-		return nil, Findings{s.at(off, Finding{
+		return nil, nil, Findings{s.at(off, Finding{
 			Rule: "config-syntax", Level: LevelError,
 			Message: fmt.Sprintf("objects and arrays are nested more than %d deep", maxNesting),
 		})}
@@ -274,20 +280,20 @@ func (s *source) parse() (*value, Findings) {
 	}
 	parsed, err := hujson.Parse(text)
 	if err != nil {
-		return nil, Findings{s.syntaxFinding(err)}
+		return nil, nil, Findings{s.syntaxFinding(err)}
 	}
 	c := converter{src: s}
 	root := c.convert(&parsed)
 	if len(c.findings) > 0 {
-		return nil, c.findings.sorted()
+		return nil, nil, c.findings.sorted()
 	}
 	if root.kind != kindObject {
-		return nil, Findings{s.at(root.offset, Finding{
+		return nil, nil, Findings{s.at(root.offset, Finding{
 			Rule: "config-syntax", Level: LevelError,
 			Message: "the configuration is " + root.kind.article(), Expected: "an object: { … }",
 		})}
 	}
-	return root, nil
+	return root, &parsed, nil
 }
 
 // syntaxFinding words hujson's error, whose text begins with the position ("hujson: line 1, column 2: …").
