@@ -198,6 +198,14 @@ func (c hostile) judged(t *testing.T, s *hostileStage, builder *deploy.Builder, 
 			after, err := strconv.ParseUint(f[2], 8, 32)
 			s.must(err)
 			changes = append(changes, deploy.Change{Path: f[0], Before: uint32(before), After: uint32(after)})
+		case "file":
+			name, content, _ := strings.Cut(step.text, " ")
+			copied := t.TempDir()
+			s.must(os.CopyFS(copied, os.DirFS(dir)))
+			dir = copied
+			s.must(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+			s.must(os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(content, `\n`, "\n")), 0o644))
+			changes = append(changes, deploy.Change{Path: name, Before: 0o100644, After: 0o100644})
 		case "rival":
 			text := string(rival)
 			swap(step.text, &text)

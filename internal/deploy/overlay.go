@@ -1,10 +1,13 @@
 package deploy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -66,12 +69,22 @@ func (a *admission) files(src Source) {
 		case c.Path != src.ConfigName && (isCode(c.Path) || a.want.Config.CodeByRule(c.Path)):
 			a.report("overlay-code", Finding{File: c.Path, Message: fmt.Sprintf("branch %s %s: it is code, or changes how code is built, run or served", src.Shop.Branch, c.doing()),
 				Expected: "code that is main's in every shop", Hint: "make the change on main, for all shops"})
+		case c.After != 0 && hasMarks(filepath.Join(src.Dir, filepath.FromSlash(c.Path)), src.Shop.Branch):
+			a.report("overlay-marks", Finding{File: c.Path, Message: "a conflict of the weekly rebase is not resolved in it: it has git's marks",
+				Expected: "a file without <<<<<<< main and >>>>>>> " + src.Shop.Branch, Hint: "leave what is right, and take the marks out"})
 		}
 	}
 	if drifted > listed {
 		a.report("overlay-drift", Finding{Message: fmt.Sprintf("branch %s differs from main in %d more paths", src.Shop.Branch, drifted-listed),
 			Expected: "a branch that differs from main in " + strings.Join(src.Policy.Overlay, ", ") + " only", Hint: "rebase the branch onto main, and see git diff --name-only main..." + src.Shop.Branch})
 	}
+}
+
+// hasMarks says whether a file has the marks that shopfleet rebase leaves where a person has to decide. They are looked for
+// where both stand; a file that cannot be read is another finding's.
+func hasMarks(name, branch string) bool {
+	text, err := os.ReadFile(name)
+	return err == nil && bytes.Contains(text, []byte("<<<<<<< main\n")) && bytes.Contains(text, []byte(">>>>>>> "+branch+"\n"))
 }
 
 // doing is what the branch did to the path.
