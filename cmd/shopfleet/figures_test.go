@@ -54,6 +54,7 @@ var measures = []struct {
 	{[]string{"fleet-50-shops", "fleet-50-calls", "fleet-50-memory"}, (*bench).fleet},
 	{[]string{"action-first-call", "action-github-calls-first", "action-github-calls-change", "action-github-calls-noop"}, (*bench).action},
 	{[]string{"audit-500"}, (*bench).audit},
+	{[]string{"rebase-500", "rebase-500-time", "rebase-500-memory", "rebase-500-linear-time", "rebase-500-linear-memory"}, (*bench).rebase},
 	{[]string{"rehearse-helm"}, (*bench).rehearse},
 	{[]string{"fleet-rehearsal-500", "fleet-rehearsal-500-distinct", "fleet-rehearsal-500-memory"}, (*bench).fleetRehearsal},
 	{[]string{"bootstrap-100mb", "bootstrap-100mb-whole"}, (*bench).bootstrap},

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		switch only {
 		case "child:rehearse":
 			measure = func() error { return rehearseChild(os.Stdout) }
+		case "child:rebase":
+			measure = func() error { return rebaseChild(os.Stderr) }
 		case "child:peak":
 			measure = func() error { return peakChild(os.Stdout) }
 		}
