@@ -39,6 +39,7 @@ func findAct(t *testing.T) string {
 // TestAct runs the workflows that `shopfleet init` writes, under act. Beyond the commands of TestScripts there are:
 //
 //	dispatch DIR BRANCH [NAME=VALUE...]  makes what follows a run that somebody starts by hand
+//	event DIR NAME FILE  makes what follows an event on main whose payload is in a file
 //	act DIR [FILE]   runs the workflows of the event for which push, pull or dispatch was the last, or one; prints act's log
 //	only SHOP        requires that of what was sent to the account since the last `forget` nothing names another shop, and
 //	                 that something was written to this one
@@ -47,7 +48,8 @@ func findAct(t *testing.T) string {
 // act does not know two keys of the workflows and refuses files with them, has no containers without an engine, and does
 // not filter branches or guard environments and permissions (contracts/github/wire.md §4.2). So the two keys are taken
 // out, and where the workflows use our action they get one with the same inputs that runs this test's shopfleet as the
-// image does. setup-node, which would download, does nothing; upload-artifact and download-artifact copy to and from a
+// image does. With SHOW_ACTION set that one runs nothing and writes its inputs to $WORK/inputs, which is not there when no
+// job came to it. setup-node, which would download, does nothing; upload-artifact and download-artifact copy to and from a
 // directory. npm writes down its arguments and environment, installs a package greeting and runs what .npmrc calls git, as
 // it would for a package from git. The upload writes down its environment too: what npm could do to its own job.
 //
@@ -82,6 +84,7 @@ func TestAct(t *testing.T) {
 			"ongithub":    cmdOnGitHub,
 			"githubcalls": cmdGitHubCalls,
 			"dispatch":    cmdDispatch,
+			"event":       cmdEvent,
 			"only":        cmdOnly,
 			"quiet": func(ts *testscript.TestScript, _ bool, _ []string) {
 				for _, r := range scriptWorld(ts).Requests() {
@@ -125,6 +128,18 @@ func cmdDispatch(ts *testscript.TestScript, neg bool, args []string) {
 		"repository": map[string]any{"full_name": hubOwner + "/" + hubRepo, "default_branch": "main"},
 		"sender":     map[string]any{"login": hubOperator},
 	})
+}
+
+// cmdEvent is for events whose runs are of the default branch.
+func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: event DIR NAME FILE")
+	}
+	dir := ts.MkAbs(args[0])
+	var payload map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[2])), &payload))
+	payload["repository"] = map[string]any{"full_name": hubOwner + "/" + hubRepo, "default_branch": "main"}
+	step(ts, args[1], "refs/heads/main", realGit(ts, dir, "rev-parse", "refs/heads/main"), map[string]string{"contents": "read"}, payload)
 }
 
 // cmdOnly looks at everything that was sent to the account since the last forget: no other shop's names may be in it.
@@ -172,6 +187,7 @@ func (r *actRun) run() error {
 	ts := r.ts
 	work := filepath.Join(ts.Getenv("WORK"), ".act")
 	ts.Check(os.RemoveAll(work))
+	ts.Check(os.RemoveAll(filepath.Join(ts.Getenv("WORK"), "inputs")))
 	main, started, own, tools, home := filepath.Join(work, "main"), filepath.Join(work, "started"), filepath.Join(work, "action"),
 		filepath.Join(work, "tools"), filepath.Join(work, "home")
 	for _, dir := range []string{filepath.Join(main, ".github", "workflows"), started, own, tools, home} {
@@ -235,7 +251,9 @@ func (r *actRun) run() error {
 	secrets := map[string]string{
 		"GITHUB_TOKEN": ts.Getenv("INPUT_GITHUB-TOKEN"), "SHOP_SECRETS": ts.Getenv("SHOP_SECRETS"),
 		"CLOUDFLARE_API_TOKEN": scriptToken, "CLOUDFLARE_PLAN_TOKEN": scriptToken, "CLOUDFLARE_AUDIT_TOKEN": scriptToken,
+		"SHOPFLEET_APP_PRIVATE_KEY": ts.Getenv("APP_KEY"),
 	}
+	args = append(args, "--var", "SHOPFLEET_APP_ID="+ts.Getenv("APP_ID"))
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		args = append(args, "-s", name+"="+secrets[name])
 	}
@@ -310,8 +328,12 @@ func (r *actRun) ownAction() []byte {
 	for name := range action.Outputs {
 		action.Outputs[name]["value"] = "${{ steps.shopfleet.outputs." + name + " }}"
 	}
+	run := fmt.Sprintf("exec '%s' %s", program, strings.Join(action.Runs.Args, " "))
+	if r.ts.Getenv("SHOW_ACTION") != "" {
+		run = fmt.Sprintf("env | sed -n 's/^INPUT_//p' >> '%s'", filepath.Join(r.ts.Getenv("WORK"), "inputs"))
+	}
 	return composite(r.ts, map[string]any{"name": "shopfleet", "inputs": action.Inputs, "outputs": action.Outputs}, map[string]any{
-		"id": "shopfleet", "shell": "bash", "env": env, "run": fmt.Sprintf("exec '%s' %s", program, strings.Join(action.Runs.Args, " ")),
+		"id": "shopfleet", "shell": "bash", "env": env, "run": run,
 	})
 }
 

@@ -89,6 +89,7 @@ func cmdHub(ts *testscript.TestScript, neg bool, args []string) {
 	realGit(ts, dir, "push", "--quiet", "origin", "--all")
 	realGit(ts, dir, "fetch", "--quiet", "origin")
 	ts.Setenv("GITHUB_API_URL", h.API)
+	ts.Setenv("GITHUB_SERVER_URL", h.Git)
 	ts.Setenv("GITHUB_REPOSITORY", hubOwner+"/"+hubRepo)
 	ts.Setenv("GITHUB_TOKEN", hubToken)
 }
@@ -233,10 +234,11 @@ func (h *hub) as(ts *testscript.TestScript, method, path string, body, into any)
 	ts.Check(json.Unmarshal(text, into))
 }
 
-// cmdOnGitHub prints what GitHub has, for scripts to look at: deployments, statuses ID, checks SHA, comments NUMBER.
+// cmdOnGitHub prints what GitHub has, for scripts to look at: deployments, statuses ID, checks SHA, comments NUMBER, issues,
+// pulls, branches.
 func cmdOnGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: ongithub deployments|statuses ID|checks SHA|comments NUMBER|issues")
+		ts.Fatalf("usage: ongithub deployments|statuses ID|checks SHA|comments NUMBER|issues|pulls|branches")
 	}
 	h := scriptHub(ts)
 	repo := "/repos/" + hubOwner + "/" + hubRepo
@@ -250,6 +252,10 @@ func cmdOnGitHub(ts *testscript.TestScript, neg bool, args []string) {
 		h.as(ts, http.MethodGet, repo+"/issues/"+args[1]+"/comments", nil, &list)
 	case "issues":
 		h.as(ts, http.MethodGet, repo+"/issues?state=all", nil, &list)
+	case "pulls":
+		h.as(ts, http.MethodGet, repo+"/pulls?state=all", nil, &list)
+	case "branches":
+		list = strings.Split(realGit(ts, h.repo.Dir, "for-each-ref", "--format=%(refname) %(objectname)"), "\n")
 	case "checks":
 		h.as(ts, http.MethodGet, repo+"/commits/"+args[1]+"/check-runs", nil, &list)
 	default:
@@ -279,6 +285,30 @@ func cmdGitHubCalls(ts *testscript.TestScript, neg bool, args []string) {
 	h.ForgetRequests()
 	if want, err := strconv.Atoi(args[0]); err != nil || len(list) != want {
 		ts.Fatalf("%d calls of GitHub, want %s:\n%s", len(list), args[0], strings.Join(list, "\n"))
+	}
+}
+
+// cmdGitHubForget forgets the calls that GitHub got.
+func cmdGitHubForget(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: githubforget")
+	}
+	scriptHub(ts).ForgetRequests()
+}
+
+// cmdGitHubWrites requires how many writes GitHub got since, pushes included.
+func cmdGitHubWrites(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: githubwrites N")
+	}
+	var list []string
+	for _, r := range scriptHub(ts).Requests() {
+		if r.Method != http.MethodGet && !strings.HasSuffix(r.Path, "/git-upload-pack") && !strings.HasSuffix(r.Path, "/graphql") {
+			list = append(list, fmt.Sprintf("%s %s %d", r.Method, r.Path, r.Status))
+		}
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || len(list) != want {
+		ts.Fatalf("%d writes, want %s:\n%s", len(list), args[0], strings.Join(list, "\n"))
 	}
 }
 

@@ -26,6 +26,12 @@ func TestGitHubByHand(t *testing.T) {
 		"unchanged  .github/workflows/deploy-shop.yml", "swicked  checked", "### ✅ `swicked`: released", "known good  live")
 }
 
+// TestRebaseOnSimulator does the same with docs/rebase.md.
+func TestRebaseOnSimulator(t *testing.T) {
+	byHand(t, "docs/rebase.md", "## Try it without GitHub", 1,
+		"nothing was written", "pull request 2 of 2: swicked", `"title":"Rebase swicked onto main`, "landed: swicked", "swicked: the shop's overlay", "1 current")
+}
+
 // byHand runs the first blocks of commands under a heading of a page, and wants to see texts in what they print.
 func byHand(t *testing.T, page, heading string, blocks int, wants ...string) {
 	t.Helper()

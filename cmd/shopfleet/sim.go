@@ -43,10 +43,13 @@ deployed. --checkout makes a clone of it that may push.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if checkout != "" {
-				if _, err := os.Stat(filepath.Join(w.door.Dir, checkout)); err == nil {
+				if !filepath.IsAbs(checkout) {
+					checkout = filepath.Join(w.door.Dir, checkout)
+				}
+				if _, err := os.Stat(checkout); err == nil {
 					return command.Usage(fmt.Errorf("%s exists already", checkout), "name a directory that does not")
 				}
-				if err := repository(cmd.Context(), filepath.Join(w.door.Dir, checkout), w.workerd() != ""); err != nil {
+				if err := repository(cmd.Context(), checkout, w.workerd() != ""); err != nil {
 					return err
 				}
 			}
@@ -113,7 +116,7 @@ func (w *world) startGitHub(ctx context.Context, hub *github.World, checkout str
 		return nil, err
 	}
 	if checkout != "" {
-		local, err := git.Open(ctx, filepath.Join(w.door.Dir, checkout))
+		local, err := git.Open(ctx, checkout)
 		if err != nil {
 			return nil, err
 		}
@@ -123,6 +126,7 @@ func (w *world) startGitHub(ctx context.Context, hub *github.World, checkout str
 	}
 	return [][2]string{
 		{"GITHUB_API_URL", at.API},
+		{"GITHUB_SERVER_URL", at.Git},
 		{"GITHUB_REPOSITORY", repo.Owner + "/" + repo.Name},
 		{"GITHUB_TOKEN", demoGitHubToken},
 	}, nil

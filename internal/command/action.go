@@ -30,6 +30,7 @@ type workflow struct {
 
 	results []shopResult
 	loose   []deploy.Finding // findings that belong to no shop
+	page    string           // Markdown that the summary begins with
 }
 
 // stranger says that GitHub gave the run neither secrets nor a token that may write: it is of a fork's pull request, or of
@@ -42,9 +43,16 @@ func (w *workflow) stranger() bool {
 // issue_comment, come with secrets for whoever causes them.
 var deployEvents = []string{"push", "workflow_dispatch", "schedule", "repository_dispatch"}
 
+// The events that may move shops' branches. A comment and a ticked box are a person's, who is asked for; a push and a pull
+// request are of code that nobody may have looked at.
+var landEvents = map[string][]string{
+	"rebase": {"schedule", "workflow_dispatch"},
+	"land":   {"schedule", "workflow_dispatch", "issue_comment", "issues"},
+}
+
 // The verbs that the action has. What puts a database back, or writes files of the repository, is for a person at a
 // terminal.
-var actionVerbs = []string{"deploy", "plan", "check", "lint", "audit", "verify", "receipts"}
+var actionVerbs = []string{"deploy", "plan", "check", "lint", "audit", "verify", "receipts", "rebase", "land"}
 
 func (d *Door) action() *cobra.Command {
 	return &cobra.Command{
@@ -136,6 +144,9 @@ func (d *Door) begin(w *workflow) error {
 	if d.Args[0] == "deploy" && !slices.Contains(deployEvents, w.context.EventName) {
 		return Usage(fmt.Errorf("a run that %s started does not deploy", w.context.EventName), "deploy on push or workflow_dispatch; on a pull request use command: plan")
 	}
+	if may, ok := landEvents[d.Args[0]]; ok && !slices.Contains(may, w.context.EventName) {
+		return Usage(fmt.Errorf("a run that %s started does not %s", w.context.EventName, d.Args[0]), "use the workflow rebase.yml that shopfleet init writes")
+	}
 	for _, name := range []string{"CLOUDFLARE_API_BASE_URL", "SHOPFLEET_EDGE_URL"} {
 		// They are for the simulator. An earlier step that could set one would be sent the tokens, or would answer the gate.
 		if v := d.Getenv(name); v != "" && !loopback(v) {
@@ -198,7 +209,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 		}
 	}
 	dry, all := yes("dry-run"), yes("all")
-	issue := yes("issue")
+	issue, land := yes("issue"), yes("land")
 	redeploy, overwrite, destructive, noJournal := yes("redeploy"), yes("overwrite-outside"), yes("allow-destructive"), yes("no-journal")
 	if err != nil {
 		return nil, err
@@ -213,7 +224,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 				args = append(args, "--"+f+"="+v)
 			}
 		}
-		if all && verb != "audit" && verb != "receipts" { // the one is of all shops anyway, the other of one
+		if all && !slices.Contains([]string{"audit", "receipts", "rebase", "land"}, verb) { // receipts are of one shop, the others of all anyway
 			args = append(args, "--all")
 		}
 	}
@@ -222,6 +233,12 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 		if issue {
 			args = append(args, "--issue")
 		}
+	}
+	if dry && (verb == "rebase" || verb == "land") {
+		args = append(args, "--dry-run")
+	}
+	if land && verb == "rebase" {
+		args = append(args, "--land")
 	}
 	if name := in("report"); name != "" && verb == "audit" {
 		if !plainName.MatchString(name) || !fs.ValidPath(name) {
@@ -374,6 +391,9 @@ func (d *Door) summarize() error {
 	list := slices.Clone(w.results)
 	slices.SortStableFunc(list, func(a, b shopResult) int { return urgency(a) - urgency(b) })
 	var sections []string
+	if w.page != "" {
+		sections = append(sections, w.page)
+	}
 	if len(w.loose) > 0 {
 		sections = append(sections, "### ❌ findings\n\n"+report.MarkdownFindings(w.loose)+"\n")
 	}

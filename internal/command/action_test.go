@@ -134,6 +134,11 @@ func TestActionArgs(t *testing.T) {
 		{map[string]string{"command": "audit", "issue": "yes"}, `input issue is "yes"`},
 		{map[string]string{"command": "verify", "all": "true", "issue": "true", "report": "x"}, "verify --all --"},
 		{map[string]string{"command": "receipts", "all": "true", "shop": "swicked"}, "receipts -- swicked"},
+		{map[string]string{"command": "rebase", "all": "true", "land": "true", "dry-run": "true", "shop": "a b", "main": "trunk"}, "rebase --dry-run --land --main=trunk -- a b"},
+		{map[string]string{"command": "rebase", "land": "false", "redeploy": "true", "secrets": "A=b"}, "rebase --"},
+		{map[string]string{"command": "rebase", "land": "yes"}, `input land is "yes"`},
+		{map[string]string{"command": "land", "land": "true", "dry-run": "true", "config": "ops/fleet.yml"}, "land --config=ops/fleet.yml --dry-run --"},
+		{map[string]string{"command": "land", "shop": "--pause"}, "land -- --pause"},
 		{map[string]string{"shop": "--redeploy"}, "deploy -- --redeploy"},
 		{map[string]string{"main": "--redeploy"}, "deploy --main=--redeploy --"},
 		{map[string]string{"command": "d1"}, `input command is "d1"`},
@@ -148,6 +153,32 @@ func TestActionArgs(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%v: %s, want %s", tt.inputs, got, tt.want)
+		}
+	}
+}
+
+// Branches are moved by nothing that a push or a pull request starts.
+func TestEventsThatMoveBranches(t *testing.T) {
+	for event, verbs := range map[string]string{
+		"schedule": "rebase land", "workflow_dispatch": "rebase land", "issue_comment": "land", "issues": "land",
+		"push": "", "pull_request": "", "pull_request_target": "", "workflow_run": "", "repository_dispatch": "", "pull_request_review": "",
+	} {
+		for _, verb := range []string{"rebase", "land"} {
+			getenv, _ := step(t, map[string]string{"command": verb})
+			var said strings.Builder
+			code := Run(t.Context(), &Door{
+				Args: []string{"action"}, Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said, Dir: t.TempDir(), Now: time.Now,
+				Getenv: func(name string) string {
+					if name == "GITHUB_EVENT_NAME" {
+						return event
+					}
+					return getenv(name)
+				},
+			})
+			refused := strings.Contains(said.String(), "started does not "+verb) || strings.Contains(said.String(), "hands secrets to strangers")
+			if may := strings.Contains(verbs, verb); code == ExitDone || refused == may {
+				t.Errorf("%s by %s: exit code %d\n%s", verb, event, code, said.String())
+			}
 		}
 	}
 }

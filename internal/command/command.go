@@ -203,7 +203,7 @@ good version restored.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return Usage(err, "run "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(d.deploy(), d.plan(), d.check(), d.releases(), d.receipts(), d.verify(), d.audit(), d.adopt(), d.action(), d.init(),
+	root.AddCommand(d.deploy(), d.plan(), d.check(), d.releases(), d.receipts(), d.verify(), d.audit(), d.adopt(), d.rebase(), d.landing(), d.action(), d.init(),
 		d.d1(), d.lint(), d.schema(), d.version())
 	return root
 }

@@ -48,7 +48,16 @@ func toList() permissions { return permissions{"deployments": "read"} }
 // github is the client of the product's repository; nil where there is no token, or no repository on GitHub. A plain
 // token is used where both are there: an App's costs calls of its own.
 func (d *Door) github(ctx context.Context, c *checkout, task permissions) (*github.Client, error) {
+	return d.githubAs(ctx, c, task, false)
+}
+
+// githubAs is github, as the App where asApp is set: what a workflow's own token does starts no workflow
+// (contracts/github/wire.md §2a).
+func (d *Door) githubAs(ctx context.Context, c *checkout, task permissions, asApp bool) (*github.Client, error) {
 	token, app := cmp.Or(d.Getenv(envToken), d.Getenv(envTokenOfGH)), d.Getenv(envAppID)
+	if asApp {
+		token = ""
+	}
 	if token == "" && app == "" {
 		return nil, nil
 	}

@@ -155,6 +155,7 @@ func (s *setup) remaining(top *os.Root, files []setupFile) []string {
 		fmt.Sprintf("make each shop an environment shop-<slug> that only branch %s may use, with secrets CLOUDFLARE_API_TOKEN and SHOP_SECRETS: %s/settings/environments", branch, github),
 		fmt.Sprintf("for plans of pull requests, set the repository's secret CLOUDFLARE_PLAN_TOKEN, a token that cannot deploy: %s/settings/secrets/actions", github),
 		fmt.Sprintf("for the weekly audit, make an environment fleet-audit that only branch %s may use, with secret CLOUDFLARE_AUDIT_TOKEN, a token that only reads: %s/settings/environments", s.Main, github),
+		fmt.Sprintf("for the weekly rebase, install a GitHub App of your own, and make an environment fleet-rebase that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY and CLOUDFLARE_PLAN_TOKEN: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("protect %s: what is on it runs with every shop's secrets: %s/settings/rules", s.Main, github),
 	)
 	if len(s.shops) > 0 {
@@ -169,7 +170,7 @@ func (s *setup) remaining(top *os.Root, files []setupFile) []string {
 	// actionlint 1.7.12 does not know queue yet (contracts/github/wire.md §2f). Its configuration is the repository's own.
 	for _, name := range []string{".github/actionlint.yaml", ".github/actionlint.yml"} {
 		if src, err := top.ReadFile(name); err == nil && !bytes.Contains(src, []byte(`"queue"`)) {
-			todo = append(todo, "let actionlint pass deploy-shop.yml's queue: "+name+" needs the lines in docs/github.md of shopfleet")
+			todo = append(todo, "let actionlint pass the queues of deploy-shop.yml and rebase.yml: "+name+" needs the lines in docs/github.md of shopfleet")
 		}
 	}
 	return todo

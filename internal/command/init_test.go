@@ -22,6 +22,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kvick/shopfleet/internal/fleet"
+	"github.com/kvick/shopfleet/internal/rebase"
 )
 
 const testAction = "kvick/shopfleet@0123456789abcdef0123456789abcdef01234567"
@@ -65,7 +66,7 @@ func workflows(t *testing.T, args ...string) (dir string, files map[string][]byt
 		t.Fatalf("init: exit code %d\n%s", code, stderr)
 	}
 	files = map[string][]byte{}
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml"} {
+	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml"} {
 		files[name] = readFile(t, dir, workflowDir, name)
 	}
 	return dir, files
@@ -95,14 +96,14 @@ func TestWorkflowsPassActionlint(t *testing.T) {
 		}
 		queues := 0
 		for _, f := range found {
-			if f.Filepath == "deploy-shop.yml" && strings.HasPrefix(f.Message, `unexpected key "queue" for "concurrency" section`) {
+			if slices.Contains([]string{"deploy-shop.yml", "rebase.yml"}, f.Filepath) && strings.HasPrefix(f.Message, `unexpected key "queue" for "concurrency" section`) {
 				queues++
 				continue
 			}
 			t.Errorf("%v: %s:%d: %s", args, f.Filepath, f.Line, f.Message)
 		}
-		if queues != 1 {
-			t.Errorf("%v: %d queues were ignored, want 1", args, queues)
+		if queues != 3 {
+			t.Errorf("%v: %d queues were ignored, want 3", args, queues)
 		}
 
 		// With the configuration that docs/github.md gives there is nothing to ignore.
@@ -163,11 +164,16 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		"plan.yml/check":           {"contents": "read"},
 		"audit.yml/audit":          {"contents": "read", "issues": "write"},
 		"audit.yml/sarif":          {"contents": "read", "security-events": "write"},
+		"rebase.yml/packages":      {"contents": "read"},
+		"rebase.yml/rebase":        {"contents": "read"}, // what it writes, the App writes
+		"rebase.yml/land":          {"contents": "read"},
 	}
 	secrets := map[string][]string{ // the inputs of our action that may be secrets
 		"deploy-shop.yml/deploy": {"cloudflare-api-token", "secrets"},
 		"plan.yml/plan":          {"cloudflare-api-token"},
 		"audit.yml/audit":        {"cloudflare-api-token"},
+		"rebase.yml/rebase":      {"cloudflare-api-token", "app-private-key"},
+		"rebase.yml/land":        {"app-private-key"},
 	}
 	pinned := regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*@[0-9a-f]{40}$`)
 	for name, src := range files {
@@ -246,6 +252,40 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		t.Errorf("the audit has its secret in environment %+v, if %q", job.Environment, job.If)
 	}
 
+	var weekly workflowFile
+	if err := yaml.Unmarshal(files["rebase.yml"], &weekly); err != nil {
+		t.Fatal(err)
+	}
+	// The events whose runs are main's own: what a push or a pull request starts is as whoever pushed it likes.
+	if want := []string{"issue_comment", "issues", "schedule", "workflow_dispatch"}; !slices.Equal(slices.Sorted(maps.Keys(weekly.On)), want) {
+		t.Errorf("the rebase is started by %v", slices.Sorted(maps.Keys(weekly.On)))
+	}
+	cron := regexp.MustCompile(`cron: ('[^']+') # the week's rebase`).FindSubmatch(files["rebase.yml"])
+	if cron == nil {
+		t.Fatal("rebase.yml does not say when the week's rebase is")
+	}
+	for _, name := range []string{"rebase", "land"} {
+		job := weekly.Jobs[name]
+		if !strings.Contains(job.If, "github.event.schedule "+map[string]string{"rebase": "==", "land": "!="}[name]+" "+string(cron[1])) {
+			t.Errorf("job %s does not know the week's rebase: if %q", name, job.If)
+		}
+		if job.Environment.Name != "fleet-rebase" || job.Environment.Deployment == nil || *job.Environment.Deployment ||
+			!strings.HasPrefix(job.If, "${{ github.repository == 'kvick/helm' && github.ref == 'refs/heads/main' && (") {
+			t.Errorf("job %s has its secrets in environment %+v, if %q", name, job.Environment, job.If)
+		}
+		if c := job.Concurrency; c.Group != "fleet-rebase" || c.Cancel || c.Queue != "max" {
+			t.Errorf("concurrency of %s: %+v", name, c)
+		}
+		for _, step := range job.Steps {
+			if token, given := step.With["github-token"]; step.Uses == testAction && (!given || token != "") {
+				t.Errorf("job %s: the workflow's own token goes before the App", name)
+			}
+		}
+	}
+	if job := weekly.Jobs["land"]; !strings.Contains(job.If, "'"+rebase.IssueMarker+"'") {
+		t.Errorf("ticking a box of the fleet issue does not start land: if %q", job.If)
+	}
+
 	var shop workflowFile
 	if err := yaml.Unmarshal(files["deploy-shop.yml"], &shop); err != nil {
 		t.Fatal(err)
@@ -305,12 +345,14 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 		if name != "deploy.yml" && name != "audit.yml" && (!ok || packages.Needs != nil) {
 			t.Errorf("%s: packages waits for %v", name, packages.Needs)
 		}
-		if plan, ok := w.Jobs["plan"]; ok && (plan.Needs != "packages" || plan.If != packages.If) {
-			t.Errorf("%s: plan needs %v, if %q, and packages if %q", name, plan.Needs, plan.If, packages.If)
+		for _, with := range []string{"plan", "rebase"} {
+			if job, ok := w.Jobs[with]; ok && (job.Needs != "packages" || job.If != packages.If) {
+				t.Errorf("%s: %s needs %v, if %q, and packages if %q", name, with, job.Needs, job.If, packages.If)
+			}
 		}
 	}
 	slices.Sort(privileged)
-	if want := []string{"audit.yml/audit", "deploy-shop.yml/deploy", "plan.yml/plan"}; !slices.Equal(privileged, want) {
+	if want := []string{"audit.yml/audit", "deploy-shop.yml/deploy", "plan.yml/plan", "rebase.yml/land", "rebase.yml/rebase"}; !slices.Equal(privileged, want) {
 		t.Errorf("jobs with secrets: %v, want %v", privileged, want)
 	}
 

@@ -72,7 +72,7 @@ func (d *Door) planPull(ctx context.Context, f deployFlags) (err error) {
 	if !f.offline {
 		name := "shopfleet plan: " + f.policy.main
 		if toShop {
-			name = "shopfleet plan: " + slug
+			name = planCheck(slug)
 		}
 		if err := d.showPlans(ctx, at.github, c.policy, name, results); err != nil {
 			return err
@@ -273,6 +273,9 @@ func needsPerson(r shopResult) bool {
 	}
 	return r.Plan.Has(deploy.ActionDetach) || slices.ContainsFunc(r.Plan.Migrations, func(m deploy.MigrationPlan) bool { return m.Reason != "" })
 }
+
+// planCheck is the name of the check run of a shop's plan.
+func planCheck(slug string) string { return strings.ReplaceAll(fleet.PlanCheck, "{slug}", slug) }
 
 // planMarker finds the comment again.
 const planMarker = "<!-- shopfleet:plan -->"

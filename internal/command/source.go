@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,8 @@ type checkout struct {
 	trees map[string]string // digest of a tree → directory that holds it
 	// unbuilt says that nothing will be built from the trees, so that they need no packages.
 	unbuilt bool
+	// installed is the work tree whose npm packages are used; "" is that of repo.
+	installed string
 }
 
 // open finds the repository around the door's directory and reads the fleet
@@ -490,7 +493,8 @@ func (c *checkout) dependencies(dir string) error {
 	if json.Unmarshal(manifest, &wants) != nil || len(wants.Dependencies)+len(wants.DevDependencies) == 0 {
 		return nil
 	}
-	installed := filepath.Join(c.repo.Dir, "node_modules")
+	worktree := cmp.Or(c.installed, c.repo.Dir)
+	installed := filepath.Join(worktree, "node_modules")
 	if _, err := os.Stat(installed); errors.Is(err, fs.ErrNotExist) {
 		return nil // imports that need a package are findings of the bundler
 	}
@@ -501,7 +505,7 @@ func (c *checkout) dependencies(dir string) error {
 		} else if err != nil {
 			return err
 		}
-		ours, err := os.ReadFile(filepath.Join(c.repo.Dir, lock))
+		ours, err := os.ReadFile(filepath.Join(worktree, lock))
 		if err != nil || !bytes.Equal(ours, theirs) {
 			return Usage(fmt.Errorf("node_modules was installed from another %s than the commit has", lock),
 				"check out the shop's branch and install its packages (npm ci), then deploy")

@@ -1,0 +1,334 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/kvick/shopfleet/internal/github"
+	"github.com/kvick/shopfleet/internal/rebase"
+	"github.com/kvick/shopfleet/internal/report"
+)
+
+// What people say to a rebase, and how it is heard. A word counts when somebody says it who may push: a comment on a shop's
+// pull request (/land), on the fleet's issue (/pause, /resume, /skip), a review with the label land, or a box that is ticked in the issue.
+// Each is about one commit, which the page showed: what was pushed since was not agreed to.
+
+var (
+	landWord  = regexp.MustCompile(`^/land(?: +([0-9a-f]{7,64}))?$`)
+	fleetWord = regexp.MustCompile(`^/(pause|resume|skip)(?: +([a-z0-9-]{1,63}))?$`)
+)
+
+// firstLine of a comment is all that is read of it.
+func firstLine(body string) string {
+	line, _, _ := strings.Cut(strings.ReplaceAll(body, "\r\n", "\n"), "\n")
+	return strings.TrimSpace(line)
+}
+
+// mayPush says whether somebody may push to the repository. What a comment's author is called to be is not asked
+// (contracts/github/wire.md §2h).
+func (r *rebasing) mayPush(ctx context.Context, login string) (bool, error) {
+	if may, known := r.may[login]; known {
+		return may, nil
+	}
+	level, err := r.hub.Permission(ctx, login)
+	if err != nil {
+		return false, fmt.Errorf("asking what %s may do: %w", report.Clean(login), err)
+	}
+	if r.may == nil {
+		r.may = map[string]bool{}
+	}
+	r.may[login] = level == "write" || level == "admin" || level == "maintain"
+	return r.may[login], nil
+}
+
+// commands are what people said to the round on the fleet's issue.
+func (r *rebasing) commands(ctx context.Context) ([]rebase.Command, error) {
+	issue, err := r.hub.FindIssue(ctx, fleetMarker)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the fleet's issue: %w", err)
+	}
+	if issue.Number == 0 {
+		return nil, nil
+	}
+	r.issue = issue.Number
+	began, err := r.began(ctx)
+	if err != nil {
+		return nil, err
+	}
+	comments, err := r.hub.Comments(ctx, issue.Number, began)
+	if err != nil {
+		return nil, fmt.Errorf("reading the fleet's issue: %w", err)
+	}
+	var out []rebase.Command
+	for _, k := range comments {
+		word := fleetWord.FindStringSubmatch(firstLine(k.Body))
+		if word == nil || k.Bot || k.Updated.After(k.Created) || (word[1] == "skip") != (word[2] != "") {
+			continue
+		}
+		if k.Created.Before(began) {
+			continue // it was about a round before this one
+		}
+		may, err := r.mayPush(ctx, k.Author)
+		if err != nil {
+			return nil, err
+		}
+		if may {
+			out = append(out, rebase.Command{Verb: word[1], Shop: word[2], By: k.Author, At: k.Created, URL: k.HTMLURL})
+		}
+	}
+	return out, nil
+}
+
+// shownLine is the line of a pull request's page that says which commit it is about.
+func shownLine(sha string) string { return "<!-- shopfleet:shown " + sha + " -->" }
+
+var shownRule = regexp.MustCompile(`(?m)^<!-- shopfleet:shown ([0-9a-f]{40,64}) -->\r?$`)
+
+// shown is the commit that a page is about; "" when it does not say.
+func shown(body string) string {
+	if m := shownRule.FindStringSubmatch(body); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// approvalMarker finds the comment that says who agreed to what. It is ours: labels and boxes can be set by people who may
+// not push, and by nobody who can be asked later.
+const approvalMarker = "<!-- shopfleet:approval -->"
+
+// approved says whether somebody who may push agreed to exactly what the move is now: in a word that was noted, or in a review
+// of that commit. The label alone is nobody's word, since GitHub lets people set it who may not push and does not say who did.
+func (r *rebasing) approved(ctx context.Context, m *rebase.Move, pull github.PullRequest) (bool, error) {
+	if !hasLabel(pull, labelLand) || m.To == "" {
+		return false, nil
+	}
+	body, err := r.hub.OwnComment(ctx, pull.Number, approvalMarker)
+	if err != nil {
+		return false, fmt.Errorf("reading pull request %d: %w", pull.Number, err)
+	}
+	if shown(body) == m.To {
+		return true, nil
+	}
+	reviews, err := r.hub.Reviews(ctx, pull.Number)
+	if err != nil {
+		return false, fmt.Errorf("reading pull request %d: %w", pull.Number, err)
+	}
+	last := map[string]github.Review{} // of each reviewer; a later word takes an earlier one back
+	for _, v := range reviews {
+		if v.State == "APPROVED" || v.State == "CHANGES_REQUESTED" || v.State == "DISMISSED" {
+			last[v.Author] = v
+		}
+	}
+	for _, who := range sortedKeys(last) {
+		if v := last[who]; v.State != "APPROVED" || v.Commit != m.To {
+			continue
+		}
+		if may, err := r.mayPush(ctx, who); err != nil || may {
+			return may, err
+		}
+	}
+	return false, nil
+}
+
+// heard is somebody's wish that a shop lands, as far as it is known what about.
+type heard struct {
+	slug string
+	sha  string // or the beginning of one; "" means what the page shows
+	by   string
+}
+
+// askedFor are the shops that the event which started the run is about; none means the whole fleet.
+func (r *rebasing) askedFor() []string {
+	w := r.door.workflow
+	if w == nil {
+		return nil
+	}
+	event := w.context.Event
+	var slugs []string
+	switch {
+	case w.context.EventName == "issue_comment" && event.Issue != nil && event.Issue.Pull:
+		if slug := r.shopOf(event.Issue.Number); slug != "" {
+			slugs = append(slugs, slug)
+		}
+	case w.context.EventName == "issues" && event.Issue != nil:
+		before := report.ParseChecked(event.BodyBefore)
+		for _, box := range report.ParseChecked(event.Issue.Body) {
+			if !slices.Contains(before, box) {
+				slugs = append(slugs, box.Slug)
+			}
+		}
+	}
+	return slugs
+}
+
+// hear answers the event that started the run, if it is one of these. done says that nothing more is to be done.
+func (r *rebasing) hear(ctx context.Context) (done bool, err error) {
+	w := r.door.workflow
+	if w == nil || r.flags.dry {
+		return false, nil
+	}
+	event := w.context.Event
+	switch w.context.EventName {
+	case "issue_comment":
+		return r.hearComment(ctx, event)
+	case "issues":
+		return true, r.hearBoxes(ctx, event)
+	}
+	return false, nil
+}
+
+// shopOf is the shop whose rebase pull request has a number; "" for all others.
+func (r *rebasing) shopOf(number int) string {
+	for slug, p := range r.pulls {
+		if p.Number == number {
+			return slug
+		}
+	}
+	return ""
+}
+
+func (r *rebasing) hearComment(ctx context.Context, event github.Event) (done bool, err error) {
+	k := event.Comment
+	if k == nil || event.Action != "created" || event.Issue == nil || k.Bot || k.Author != event.Sender {
+		return true, nil
+	}
+	line := firstLine(k.Body)
+	if event.Issue.Pull {
+		word := landWord.FindStringSubmatch(line)
+		slug := r.shopOf(event.Issue.Number)
+		if word == nil || slug == "" {
+			return true, nil
+		}
+		if _, err := r.hub.React(ctx, k.ID, "eyes"); err != nil {
+			return true, fmt.Errorf("answering comment %d: %w", k.ID, err)
+		}
+		return true, r.wish(ctx, heard{slug: slug, sha: word[1], by: k.Author}, event.Issue.Number, fmt.Sprint("comment ", k.ID))
+	}
+	issue, err := r.hub.FindIssue(ctx, fleetMarker)
+	if err != nil {
+		return true, fmt.Errorf("looking for the fleet's issue: %w", err)
+	}
+	if issue.Number != event.Issue.Number || fleetWord.FindString(line) == "" {
+		return true, nil
+	}
+	may, err := r.mayPush(ctx, k.Author)
+	if err != nil {
+		return true, err
+	}
+	word := "+1"
+	if !may {
+		word = "-1"
+	}
+	if _, err := r.hub.React(ctx, k.ID, word); err != nil {
+		return true, fmt.Errorf("answering comment %d: %w", k.ID, err)
+	}
+	return !may, nil // a tick reads it with all others
+}
+
+// hearBoxes hears the boxes that this edit of the fleet's issue ticked, and no others: who ticked those is not known. What the
+// edit did is in the event alone. Until a run begins, others may have edited the issue too, and the boxes that are ticked
+// by then are not all of them the sender's.
+func (r *rebasing) hearBoxes(ctx context.Context, event github.Event) error {
+	issue, err := r.hub.FindIssue(ctx, fleetMarker)
+	if err != nil {
+		return fmt.Errorf("looking for the fleet's issue: %w", err)
+	}
+	if issue.Number == 0 || event.Issue == nil || issue.Number != event.Issue.Number || event.Action != "edited" || !event.Edited || event.Sender == "" {
+		return nil
+	}
+	before, now := report.ParseChecked(event.BodyBefore), report.ParseChecked(issue.Body)
+	var failed error
+	for _, box := range report.ParseChecked(event.Issue.Body) {
+		if box.Verb != "land" || slices.Contains(before, box) || !slices.Contains(now, box) {
+			continue
+		}
+		pull, open := r.pulls[box.Slug]
+		if !open {
+			continue
+		}
+		failed = errors.Join(failed, r.wish(ctx, heard{slug: box.Slug, sha: box.SHA, by: event.Sender}, pull.Number, "box"))
+	}
+	return failed
+}
+
+// wish carries out that somebody wants a shop to land: now, or when its checks are green. What it comes to is said on the
+// pull request.
+func (r *rebasing) wish(ctx context.Context, h heard, number int, how string) error {
+	say := func(text string) error {
+		marker := "<!-- shopfleet:answer " + how + " -->"
+		if _, err := r.hub.PutComment(ctx, number, marker, "**shopfleet**: "+text, true); err != nil {
+			return fmt.Errorf("answering on pull request %d: %w", number, err)
+		}
+		return nil
+	}
+	may, err := r.mayPush(ctx, h.by)
+	if err != nil {
+		return err
+	}
+	if !may {
+		how = "stranger" // one answer for all of them: GitHub takes 500 new comments an hour, and anybody can ask for more
+		return say(fmt.Sprintf("%s may not push to this repository, so that nothing lands.", report.Code(h.by)))
+	}
+	m := r.move(h.slug)
+	if m.Settled() {
+		return say("the branch is on main already.")
+	}
+	page := shown(r.pulls[h.slug].Body)
+	sha := h.sha
+	if sha == "" {
+		sha = page
+	}
+	switch {
+	case m.To == "" || r.heads[h.slug] != m.To || sha == "" || !strings.HasPrefix(m.To, sha),
+		page != m.To && strings.HasPrefix(page, sha): // a beginning that fits the page's commit as well: commits can be made so that it does
+		return say(fmt.Sprintf("what would land is %s by now, and not what was agreed to. Look at the page when it is up to date, and say %s.",
+			report.Code(shortID(cmp.Or(m.To, m.From))), report.Code("/land "+shortID(cmp.Or(m.To, m.From)))))
+	case h.sha == "" && page != m.To:
+		return say(fmt.Sprintf("the page shows another commit than %s. Look at it when it is up to date.", report.Code(shortID(m.To))))
+	}
+	if ok, why := m.Landable(); !ok {
+		return say("it cannot land: " + report.Code(why) + ".")
+	}
+	body := shownLine(m.To) + "\n**shopfleet**: " + report.Code(h.by) + " agreed that " + report.Code(shortID(m.To)) + " lands. To take it back, delete this comment. " +
+		"Without the label " + report.Code(labelLand) + " it does not land either, but people who may not push can put that back.\n"
+	if _, err := r.hub.PutComment(ctx, number, approvalMarker, body, true); err != nil {
+		return fmt.Errorf("noting who agreed on pull request %d: %w", number, err)
+	}
+	if err := r.hub.AddLabels(ctx, number, labelLand); err != nil {
+		return fmt.Errorf("noting the agreement on pull request %d: %w", number, err)
+	}
+	list, err := r.candidates(ctx, []string{h.slug})
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list, func(k rebase.Candidate) bool { return k.Slug == h.slug })
+	switch k := list[i]; {
+	case k.Hold != "":
+		return say("it does not land: " + report.Code(k.Hold) + ".")
+	case k.Checks == rebase.ChecksFailed:
+		return say("it does not land: a check failed.")
+	case k.Checks != rebase.ChecksPassed:
+		return say("it lands when its checks are green.")
+	}
+	commands, err := r.commands(ctx)
+	if err != nil {
+		return err
+	}
+	if paused := rebase.Paused(commands); paused != nil { // by somebody else, of whom this one may not know
+		return say(report.Code(paused.By) + " said " + report.Code("/pause") + ". It lands after a " + report.Code("/resume") + ", when its wave has come.")
+	}
+	err = r.landAll(ctx, []string{h.slug})
+	var stale *staleError
+	if errors.As(err, &stale) {
+		return say("the shop's branch moved while this was under way; nothing landed. The next run of " + report.Code("shopfleet rebase") + " looks again.")
+	}
+	if err == nil && r.refused[h.slug] || err != nil && findings(err) != nil {
+		return errors.Join(err, say("it could not be pushed; the run's log says why."))
+	}
+	return err
+}
