@@ -73,7 +73,7 @@ binaries)
     os=${platform%/*} arch=${platform#*/} suffix=
     [ "$os" != windows ] || suffix=.exe
     CGO_ENABLED=0 GOOS=$os GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false \
-      -ldflags "-s -w -X main.version=$2 -X main.commit=$commit" \
+      -gcflags 'github.com/kvick/shopfleet/internal/sim/...=-l' -ldflags "-s -w -X main.version=$2 -X main.commit=$commit" \
       -o "$3/shopfleet-$os-$arch$suffix" ./cmd/shopfleet
   done
   ;;

@@ -99,7 +99,7 @@ type bench struct {
 // build makes the binary that is released: static and stripped.
 func (b *bench) build() error {
 	b.program = filepath.Join(b.dir, "shopfleet")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=bench", "-o", b.program, ".")
+	cmd := exec.Command("go", "build", "-trimpath", "-gcflags", "github.com/kvick/shopfleet/internal/sim/...=-l", "-ldflags", "-s -w -X main.version=bench", "-o", b.program, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building shopfleet: %w\n%s", err, text)
