@@ -215,12 +215,13 @@ func listDeliveries(c *call) (answer, error) {
 
 // findDelivery is the delivery of the path, as long as it is kept.
 func (c *call) findDelivery() (*delivery, error) {
-	for _, d := range c.cred.app.deliveries {
-		if strconv.FormatInt(d.id, 10) == c.vars["delivery_id"] && c.w.clock().Sub(d.at) <= deliveryWindow {
-			return d, nil
-		}
+	id, _ := strconv.ParseInt(c.vars["delivery_id"], 10, 64)
+	list := c.cred.app.deliveries
+	at, found := slices.BinarySearchFunc(list, id, byID)
+	if !found || c.w.clock().Sub(list[at].at) > deliveryWindow {
+		return nil, notFound()
 	}
-	return nil, notFound()
+	return list[at], nil
 }
 
 func getDelivery(c *call) (answer, error) {
@@ -230,7 +231,11 @@ func getDelivery(c *call) (answer, error) {
 	}
 	o := d.item()
 	o["url"] = d.url
-	o["request"] = object{"headers": d.headers, "payload": json.RawMessage(d.payload)}
+	var payload any
+	if json.Valid(d.payload) { // one that Send was given may be anything
+		payload = json.RawMessage(d.payload)
+	}
+	o["request"] = object{"headers": d.headers, "payload": payload}
 	headers := object{}
 	for k := range d.response.Header {
 		headers[k] = d.response.Header.Get(k)
@@ -245,9 +250,6 @@ func redeliver(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	again := &delivery{
-		id: c.w.nextID(), guid: d.guid, event: d.event, action: d.action, repo: d.repo, inst: d.inst, payload: d.payload, url: c.cred.app.hookURL, redelivery: true,
-	}
-	c.w.hooks.send(c.cred.app, again)
+	c.cred.app.again(d)
 	return answer{status: http.StatusAccepted, body: object{}}, nil
 }

@@ -36,6 +36,7 @@ type credential struct {
 	repos       []*Repository     // of an installation token that was scoped down; nil: all of the installation
 	permissions map[string]string // of an App's token
 	expires     time.Time
+	played      bool // somebody at a browser, whom no limit stops
 }
 
 // reaches tells whether an App's token is for the repository.

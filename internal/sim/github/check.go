@@ -20,7 +20,7 @@ type checkRun struct {
 	started, completed     time.Time
 	title, summary, text   *string
 	annotations            []annotation
-	actions                []checkAction
+	actions                []CheckAction
 }
 
 type checkSuite struct {
@@ -42,7 +42,8 @@ type annotation struct {
 	RawDetails  string  `json:"raw_details"`
 }
 
-type checkAction struct {
+// CheckAction is a button of a check run.
+type CheckAction struct {
 	Label       string `json:"label"`
 	Description string `json:"description"`
 	Identifier  string `json:"identifier"`
@@ -71,7 +72,7 @@ type checkInput struct {
 		Text        *string      `json:"text"`
 		Annotations []annotation `json:"annotations"`
 	} `json:"output"`
-	Actions []checkAction `json:"actions"`
+	Actions []CheckAction `json:"actions"`
 }
 
 func badCheck(format string, args ...any) *refusal {
@@ -234,11 +235,11 @@ func createCheckRun(c *call) (answer, error) {
 	run.apply(&in, now)
 	c.repo.checks = append(c.repo.checks, run)
 	c.repo.dropOldRuns(run)
-	if err := c.repo.checkEvent(c.cred, run, "created"); err != nil {
+	if err := c.repo.checkEvent(c.cred, run, "created", nil); err != nil {
 		return answer{}, err
 	}
 	if run.status == "completed" {
-		if err := c.repo.checkEvent(c.cred, run, "completed"); err != nil {
+		if err := c.repo.checkEvent(c.cred, run, "completed", nil); err != nil {
 			return answer{}, err
 		}
 	}
@@ -310,7 +311,7 @@ func updateCheckRun(c *call) (answer, error) {
 	before := run.status
 	run.apply(&in, c.w.clock())
 	if run.status == "completed" && before != "completed" {
-		if err := c.repo.checkEvent(c.cred, run, "completed"); err != nil {
+		if err := c.repo.checkEvent(c.cred, run, "completed", nil); err != nil {
 			return answer{}, err
 		}
 	}
@@ -370,7 +371,7 @@ func rerequestCheckRun(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if err := c.repo.checkEvent(c.cred, run, "rerequested"); err != nil {
+	if err := c.repo.checkEvent(c.cred, run, "rerequested", nil); err != nil {
 		return answer{}, err
 	}
 	return created(object{})

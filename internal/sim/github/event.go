@@ -282,9 +282,10 @@ func (r *Repository) deploymentStatusEvent(by *credential, d *deployment, s *dep
 	return r.start(by, trigger{event: "deployment_status", ref: ref, sha: d.sha, file: d.sha})
 }
 
-// checkEvent tells of a check run; only the App that made it is asked to run it again.
-func (r *Repository) checkEvent(by *credential, run *checkRun, action string) error {
-	err := r.notifyOnly(func(a *App) bool { return action != "rerequested" || a == run.suite.app }, "check_run", action, "checks", func() (object, error) {
+// checkEvent tells of a check run; only the App that made it is asked to run it again, or to do what a button of it says.
+func (r *Repository) checkEvent(by *credential, run *checkRun, action string, extra object) error {
+	asks := action == "rerequested" || action == "requested_action"
+	err := r.notifyOnly(func(a *App) bool { return !asks || a == run.suite.app }, "check_run", action, "checks", func() (object, error) {
 		o := r.base(by)
 		check := r.checkObject(run)
 		suite, err := r.suiteObject(run.suite)
@@ -293,6 +294,7 @@ func (r *Repository) checkEvent(by *credential, run *checkRun, action string) er
 		}
 		check["check_suite"] = suite
 		maps.Copy(o, object{"action": action, "check_run": check})
+		maps.Copy(o, extra)
 		return o, nil
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -114,6 +115,9 @@ func (r *Repository) ref(name string) (ref, bool, error) {
 	if !validRef(name) {
 		return ref{}, false, nil
 	}
+	if x, known := r.loose(name); known {
+		return x, true, nil
+	}
 	// Where there are many, listing them all takes long. A valid name begins with refs/ and has no sign that is more than
 	// itself in a pattern; it finds itself and what is below it.
 	list, err := r.refs(name, name)
@@ -122,10 +126,26 @@ func (r *Repository) ref(name string) (ref, bool, error) {
 	}
 	for _, x := range list {
 		if x.name == name {
+			if r.tips == nil {
+				r.tips = map[string]ref{}
+			}
+			r.tips[x.sha] = x
 			return x, true, nil
 		}
 	}
 	return ref{}, false, nil
+}
+
+// loose reads a ref from git's file, which saves starting git for every event of a burst. What it points to never changes
+// and has been looked up before; anything else is git's to tell.
+func (r *Repository) loose(name string) (ref, bool) {
+	b, err := os.ReadFile(filepath.Join(r.Dir, filepath.FromSlash(name)))
+	if err != nil {
+		return ref{}, false
+	}
+	x, known := r.tips[strings.TrimSuffix(string(b), "\n")]
+	x.name = name
+	return x, known
 }
 
 // resolve finds the commit that a branch, a tag, heads/…, tags/… or a sha names, "" when there is none, and the full name
@@ -380,24 +400,36 @@ func (r *Repository) writeTree(base string, edits []edit) (string, error) {
 func (r *Repository) Commit(branch, message string, files map[string]string) (string, error) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
+	u, err := r.build(branch, message, files, signature{"World Builder", "builder@example.invalid", r.w.clock()})
+	if err == nil {
+		err = r.writeRefs([]refUpdate{u})
+	}
+	if err != nil {
+		return "", fmt.Errorf("committing to %s: %w", branch, err)
+	}
+	return u.to, r.followPulls(u.name, u.to)
+}
+
+// build makes the commit that puts files onto a branch. The branch is not moved yet.
+func (r *Repository) build(branch, message string, files map[string]string, who signature) (refUpdate, error) {
 	full := "refs/heads/" + branch
 	if !validRef(full) {
-		return "", fmt.Errorf("committing to %q: not a branch name", branch)
+		return refUpdate{}, fmt.Errorf("%q is not a branch name", branch)
 	}
 	old, exists, err := r.ref(full)
 	if err != nil {
-		return "", fmt.Errorf("committing to %s: %w", branch, err)
+		return refUpdate{}, err
 	}
 	from := old
 	if !exists {
 		if from, _, err = r.ref("refs/heads/" + defaultBranch); err != nil {
-			return "", fmt.Errorf("committing to %s: %w", branch, err)
+			return refUpdate{}, err
 		}
 	}
 	var edits []edit
 	for _, path := range sortedKeys(files) {
 		if !validPath(path) {
-			return "", fmt.Errorf("committing to %s: %q is not a path", branch, path)
+			return refUpdate{}, fmt.Errorf("%q is not a path", path)
 		}
 		e := edit{path: path, mode: "100644"}
 		if content := files[path]; content != "" {
@@ -411,17 +443,10 @@ func (r *Repository) Commit(branch, message string, files map[string]string) (st
 	}
 	tree, err := r.writeTree(base, edits)
 	if err != nil {
-		return "", fmt.Errorf("committing to %s: %w", branch, err)
+		return refUpdate{}, err
 	}
-	who := signature{"World Builder", "builder@example.invalid", r.w.clock()}
 	sha, err := r.commitTree(tree, message, who, who, parents...)
-	if err != nil {
-		return "", fmt.Errorf("committing to %s: %w", branch, err)
-	}
-	if err := r.writeRefs([]refUpdate{{full, deflt(old.sha, zeros), sha}}); err != nil {
-		return "", fmt.Errorf("committing to %s: %w", branch, err)
-	}
-	return sha, r.followPulls(full, sha)
+	return refUpdate{full, deflt(old.sha, zeros), sha}, err
 }
 
 func deflt(s, otherwise string) string {

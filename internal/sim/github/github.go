@@ -197,6 +197,8 @@ type World struct {
 	repos       []*Repository
 	repoByName  map[string]*Repository // by lower-case owner/name
 	apps        []*App
+	manifests   map[string]pending // by code
+	teams       []*team
 	tokens      map[string]*credential
 	limits      limits
 }

@@ -152,7 +152,8 @@ func (c *call) graphQLRepository(field *ast.Field, vars map[string]any) (any, ob
 }
 
 // updateRefs is compare-and-swap over many refs, all or none. A beforeOid that is stale answers with an error that says
-// nothing (wire.md §1.2); so do the other reasons here, for the contract has no better text for them.
+// nothing (wire.md §1.2); so do the other reasons here, for the contract has no better text for them. That it takes names
+// outside refs/heads and refs/tags is [K]: the schema asks for a GitRefname, any name that git takes.
 func (c *call) updateRefs(field *ast.Field, vars map[string]any) (any, object, error) {
 	input, _ := field.ArgumentMap(vars)["input"].(map[string]any)
 	id, _ := input["repositoryId"].(string)
@@ -216,7 +217,7 @@ func (c *call) refUpdates(repo *Repository, list []any) ([]refUpdate, error) {
 				return nil, err
 			}
 			if there && !force && kind == "commit" {
-				ff, err := repo.isAncestor(current, after)
+				ff, err := repo.isFastForward(now, after)
 				if err != nil || !ff {
 					return nil, err
 				}

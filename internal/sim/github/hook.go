@@ -2,10 +2,12 @@ package github
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +22,7 @@ import (
 )
 
 // hookEvents are the webhook events that are played.
-var hookEvents = []string{"push", "pull_request", "issues", "issue_comment", "deployment", "deployment_status", "check_run", "create", "delete", "workflow_dispatch"}
+var hookEvents = []string{"push", "pull_request", "issues", "issue_comment", "deployment", "deployment_status", "check_run", "create", "delete", "workflow_dispatch", "workflow_run"}
 
 const (
 	deliveryWindow = 3 * 24 * time.Hour // wire.md §2d
@@ -65,8 +67,8 @@ func (d *delivery) item() object {
 	return o
 }
 
-// hooks delivers webhooks, one after the other in the order of the events. GitHub promises no order; a test of that can
-// redeliver.
+// hooks delivers webhooks, in the order of the events: one after the other, or several at once when the world is told to.
+// GitHub promises no order.
 type hooks struct {
 	world  *World
 	client *http.Client
@@ -74,10 +76,12 @@ type hooks struct {
 	mu      sync.Mutex
 	idle    *sync.Cond
 	queue   []job
-	running bool // a delivery is on its way
+	running int // deliveries on their way
+	most    int // how many may be
+	held    bool
 	stopped bool
 	cancel  context.CancelFunc
-	done    chan struct{}
+	done    sync.WaitGroup
 }
 
 type job struct {
@@ -87,13 +91,14 @@ type job struct {
 
 func (h *hooks) start(w *World) {
 	ctx, cancel := context.WithCancel(context.Background())
-	h.world, h.cancel, h.done = w, cancel, make(chan struct{})
+	h.world, h.cancel, h.most = w, cancel, 1
 	h.idle = sync.NewCond(&h.mu)
 	h.client = &http.Client{
 		Timeout:       deliveryWait,
-		Transport:     &http.Transport{DialContext: dialLoopback, MaxIdleConns: 4, IdleConnTimeout: time.Minute},
+		Transport:     &http.Transport{DialContext: dialLoopback, MaxIdleConns: maxAtOnce, MaxIdleConnsPerHost: maxAtOnce, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // [K]
 	}
+	h.done.Add(1)
 	go h.run(ctx)
 }
 
@@ -131,7 +136,7 @@ func (h *hooks) stop() {
 	h.idle.Broadcast()
 	h.mu.Unlock()
 	h.cancel()
-	<-h.done
+	h.done.Wait()
 	h.client.CloseIdleConnections()
 }
 
@@ -147,31 +152,63 @@ func (h *hooks) send(app *App, d *delivery) {
 }
 
 func (h *hooks) run(ctx context.Context) {
-	defer close(h.done)
+	defer h.done.Done()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for {
-		h.mu.Lock()
-		h.running = false
-		h.idle.Broadcast()
-		for len(h.queue) == 0 && !h.stopped {
+		for !h.stopped && (h.held || len(h.queue) == 0 || h.running >= h.most) {
 			h.idle.Wait()
 		}
 		if h.stopped {
-			h.mu.Unlock()
 			return
 		}
 		j := h.queue[0]
-		h.queue, h.running = h.queue[1:], true
-		h.mu.Unlock()
-		h.deliver(ctx, j)
+		h.queue = h.queue[1:]
+		h.running++
+		h.done.Add(1)
+		go func() {
+			defer h.done.Done()
+			h.deliver(ctx, j)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.running--
+			h.idle.Broadcast()
+		}()
 	}
 }
 
-// Settle waits until all webhooks that the world owes have been delivered (or have failed).
+const maxAtOnce = 256
+
+// DeliverAtOnce lets up to n webhooks be on their way at once, as in a burst, so that they come in any order. 1 is the
+// beginning: one after the other in the order of the events.
+func (w *World) DeliverAtOnce(n int) {
+	h := &w.hooks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.most = min(max(n, 1), maxAtOnce)
+	h.idle.Broadcast()
+}
+
+// HoldDeliveries keeps all webhooks back until ReleaseDeliveries: what happens meanwhile comes in one burst.
+func (w *World) HoldDeliveries() { w.hooks.hold(true) }
+
+// ReleaseDeliveries lets go what HoldDeliveries kept back.
+func (w *World) ReleaseDeliveries() { w.hooks.hold(false) }
+
+func (h *hooks) hold(held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = held
+	h.idle.Broadcast()
+}
+
+// Settle waits until all webhooks that the world owes have been delivered (or have failed). Those that are held back are
+// not waited for.
 func (w *World) Settle() {
 	h := &w.hooks
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for (len(h.queue) > 0 || h.running) && !h.stopped {
+	for (len(h.queue) > 0 && !h.held || h.running > 0) && !h.stopped {
 		h.idle.Wait()
 	}
 }
@@ -180,6 +217,8 @@ func (h *hooks) deliver(ctx context.Context, j job) {
 	w, d := h.world, j.d
 	w.mu.Lock()
 	secret := j.app.hookSecret
+	d.url = j.app.hookURL
+	to := j.app.reached(d.url)
 	d.at = w.clock()
 	d.headers = map[string]string{ // wire.md §2d
 		"Accept": "*/*", "Content-Type": "application/json", "User-Agent": "GitHub-Hookshot/" + w.hookshot(),
@@ -194,7 +233,7 @@ func (h *hooks) deliver(ctx context.Context, j job) {
 	w.mu.Unlock()
 
 	start := time.Now()
-	code, response, body, err := h.post(ctx, d)
+	code, response, body, err := h.post(ctx, d, to)
 	took := time.Since(start)
 
 	w.mu.Lock()
@@ -213,13 +252,75 @@ func (h *hooks) deliver(ctx context.Context, j job) {
 	default:
 		d.status = "Invalid HTTP Response: " + strconv.Itoa(code)
 	}
-	j.app.deliveries = append(j.app.deliveries, d)
+	at, _ := slices.BinarySearchFunc(j.app.deliveries, d.id, byID) // those of a burst end in any order
+	j.app.deliveries = slices.Insert(j.app.deliveries, at, d)
+}
+
+func byID(d *delivery, id int64) int { return cmp.Compare(d.id, id) }
+
+// Send delivers a payload to the App's webhook exactly as it is given, signed: a recorded one, or one that is meant to do
+// harm. It returns the GUID. Permissions and subscriptions are not asked for.
+func (a *App) Send(event string, payload []byte) (string, error) {
+	w := a.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.hookURL == "" {
+		return "", fmt.Errorf("sending %s to %s: it has no webhook", event, a.Slug)
+	}
+	var o struct {
+		Action string `json:"action"`
+	}
+	if json.Unmarshal(payload, &o) != nil {
+		o.Action = ""
+	}
+	d := &delivery{id: w.nextID(), guid: w.guid(), event: event, action: o.Action, payload: slices.Clone(payload)}
+	w.hooks.send(a, d)
+	return d.guid, nil
+}
+
+// Delivery is one attempt to deliver a webhook.
+type Delivery struct {
+	ID         int64
+	GUID       string
+	Event      string
+	Action     string
+	Code       int // of the answer; 0 for none
+	Redelivery bool
+}
+
+// Deliveries are the attempts that have ended, oldest event first.
+func (a *App) Deliveries() []Delivery {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	out := make([]Delivery, 0, len(a.deliveries))
+	for _, d := range a.deliveries {
+		out = append(out, Delivery{d.id, d.guid, d.event, d.action, d.code, d.redelivery})
+	}
+	return out
+}
+
+// Redeliver lets somebody press "Redeliver" in the App's settings: the event of that GUID comes once more.
+func (a *App) Redeliver(guid string) error {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	for _, d := range a.deliveries {
+		if d.guid == guid {
+			a.again(d)
+			return nil
+		}
+	}
+	return fmt.Errorf("redelivering %s to %s: there was no such delivery", guid, a.Slug)
+}
+
+// again delivers the same payload under the same GUID (wire.md §2d).
+func (a *App) again(d *delivery) {
+	a.w.hooks.send(a, &delivery{id: a.w.nextID(), guid: d.guid, event: d.event, action: d.action, repo: d.repo, inst: d.inst, payload: d.payload, redelivery: true})
 }
 
 func (w *World) hookshot() string { return fmt.Sprintf("%07x", w.lastID&0xfffffff) }
 
-func (h *hooks) post(ctx context.Context, d *delivery) (int, *http.Response, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(d.payload))
+func (h *hooks) post(ctx context.Context, d *delivery, to string) (int, *http.Response, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(d.payload))
 	if err != nil {
 		return 0, nil, "", err
 	}
@@ -273,7 +374,7 @@ func (r *Repository) notifyOnly(meant func(*App) bool, event, action, need strin
 			if len(encoded) > maxPayload {
 				continue
 			}
-			w.hooks.send(a, &delivery{id: w.nextID(), guid: w.guid(), event: event, action: action, repo: r, inst: i, payload: encoded, url: a.hookURL})
+			w.hooks.send(a, &delivery{id: w.nextID(), guid: w.guid(), event: event, action: action, repo: r, inst: i, payload: encoded})
 		}
 	}
 	return nil

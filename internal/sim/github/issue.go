@@ -346,13 +346,45 @@ func listComments(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	list := c.repo.commentsOf(i)
-	if since := c.query("since"); since != "" {
-		t, err := time.Parse(time.RFC3339, since)
-		if err != nil {
-			return answer{}, refuse(http.StatusUnprocessableEntity, "since is not a timestamp")
-		}
-		list = slices.DeleteFunc(list, func(k *comment) bool { return k.updated.Before(t) })
+	list, err := c.commentsSince(c.repo.commentsOf(i))
+	if err != nil {
+		return answer{}, err
+	}
+	return paged(c, list, func(k *comment) any { return c.repo.commentObject(k) }, nil)
+}
+
+// commentsSince leaves what was last changed at or after the since of the query. It may write into list.
+func (c *call) commentsSince(list []*comment) ([]*comment, error) {
+	since := c.query("since")
+	if since == "" {
+		return list, nil
+	}
+	t, err := time.Parse(time.RFC3339, since)
+	if err != nil {
+		return nil, refuse(http.StatusUnprocessableEntity, "since is not a timestamp")
+	}
+	return slices.DeleteFunc(list, func(k *comment) bool { return k.updated.Before(t) }), nil
+}
+
+// listRepositoryComments lists the comments on all issues and pull requests by ascending id. The direction only counts
+// together with sort; a sort alone goes down [K].
+func listRepositoryComments(c *call) (answer, error) {
+	list, err := c.commentsSince(slices.Clone(c.repo.comments))
+	if err != nil {
+		return answer{}, err
+	}
+	sort, direction := c.query("sort"), c.query("direction")
+	if sort != "" && sort != "created" && sort != "updated" {
+		return answer{}, invalid("IssueComment", "sort", "invalid", "")
+	}
+	if direction != "" && direction != "asc" && direction != "desc" {
+		return answer{}, invalid("IssueComment", "direction", "invalid", "")
+	}
+	if sort == "updated" {
+		slices.SortStableFunc(list, func(a, b *comment) int { return a.updated.Compare(b.updated) })
+	}
+	if sort != "" && direction != "asc" {
+		slices.Reverse(list)
 	}
 	return paged(c, list, func(k *comment) any { return c.repo.commentObject(k) }, nil)
 }
@@ -446,6 +478,9 @@ func deleteComment(c *call) (answer, error) {
 		return answer{}, refuse(http.StatusForbidden, "Must have admin rights to Repository.")
 	}
 	c.repo.comments = slices.DeleteFunc(c.repo.comments, func(x *comment) bool { return x == k })
+	if err := c.repo.commentEvent(c.cred, k, "deleted", nil); err != nil {
+		return answer{}, err
+	}
 	return noContent()
 }
 

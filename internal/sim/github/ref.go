@@ -118,6 +118,17 @@ func (c *call) target(name, sha string) error {
 	return nil
 }
 
+// isFastForward tells whether a ref that moves to an object keeps all that it has.
+func (r *Repository) isFastForward(x ref, to string) (bool, error) {
+	if x.kind != "commit" {
+		return x.sha == to, nil
+	}
+	if kind, err := r.objectType(to); err != nil || kind != "commit" {
+		return false, err
+	}
+	return r.isAncestor(x.sha, to)
+}
+
 // reserved tells whether only GitHub itself writes a ref.
 func reserved(name string) bool { return strings.HasPrefix(name, "refs/pull/") }
 
@@ -153,8 +164,8 @@ func updateRef(c *call) (answer, error) {
 	if err := c.target(name, *in.SHA); err != nil {
 		return answer{}, err
 	}
-	if !in.Force && strings.HasPrefix(name, "refs/heads/") {
-		ff, err := c.repo.isAncestor(x.sha, *in.SHA)
+	if !in.Force && !strings.HasPrefix(name, "refs/tags/") {
+		ff, err := c.repo.isFastForward(x, *in.SHA)
 		if err != nil {
 			return answer{}, err
 		}

@@ -43,8 +43,8 @@ func (w *World) app(a *App) any {
 		return nil
 	}
 	return object{
-		"id": a.ID, "slug": a.Slug, "node_id": node("A", a.ID), "client_id": a.ClientID, "owner": w.user(a.owner), "name": a.Slug, "description": "",
-		"external_url": "https://example.invalid/" + a.Slug, "html_url": w.gitURL + "/apps/" + a.Slug, "created_at": stamp(a.created), "updated_at": stamp(a.created),
+		"id": a.ID, "slug": a.Slug, "node_id": node("A", a.ID), "client_id": a.ClientID, "owner": w.user(a.owner), "name": deflt(a.name, a.Slug), "description": a.description,
+		"external_url": deflt(a.homepage, "https://example.invalid/"+a.Slug), "html_url": w.gitURL + "/apps/" + a.Slug, "created_at": stamp(a.created), "updated_at": stamp(a.created),
 		"permissions": maps.Clone(a.permissions), "events": append([]string{}, a.events...),
 	}
 }

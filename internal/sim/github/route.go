@@ -40,6 +40,8 @@ func routes() []route {
 		{method: "GET", pattern: "/app/hook/deliveries", asks: byApp, handle: listDeliveries},
 		{method: "GET", pattern: "/app/hook/deliveries/{delivery_id}", asks: byApp, handle: getDelivery},
 		{method: "POST", pattern: "/app/hook/deliveries/{delivery_id}/attempts", asks: byApp, handle: redeliver},
+		{method: "POST", pattern: "/app-manifests/{code}/conversions", handle: convertManifest},
+		{method: "GET", pattern: "/orgs/{org}/teams/{team_slug}/memberships/{username}", needs: one("members=read"), role: "read", handle: teamMembership},
 		{method: "GET", pattern: repo + "/rules/branches/{branch...}", needs: one("metadata=read"), role: "read", handle: branchRules},
 		{method: "GET", pattern: repo + "/installation", asks: byApp, handle: repositoryInstallation},
 		{method: "GET", pattern: "/installation/repositories", asks: byInstallation, needs: one("metadata=read"), handle: installationRepositories},
@@ -84,6 +86,7 @@ func routes() []route {
 
 		{method: "GET", pattern: repo + "/issues", needs: either("read"), role: "read", handle: listIssues},
 		{method: "POST", pattern: repo + "/issues", needs: one("issues=write"), role: "read", handle: createIssue},
+		{method: "GET", pattern: repo + "/issues/comments", needs: either("read"), role: "read", handle: listRepositoryComments},
 		{method: "GET", pattern: repo + "/issues/comments/{comment_id}", needs: either("read"), role: "read", handle: getComment},
 		{method: "PATCH", pattern: repo + "/issues/comments/{comment_id}", needs: either("write"), role: "read", handle: updateComment},
 		{method: "DELETE", pattern: repo + "/issues/comments/{comment_id}", needs: either("write"), role: "read", handle: deleteComment},

@@ -38,8 +38,9 @@ type Run struct {
 	Status     string // queued, in_progress, completed
 	Conclusion string
 
-	name    string
-	created time.Time
+	name             string
+	created, updated time.Time
+	by               *credential // who started it
 }
 
 // Runs lists the runs that were started, oldest first. Those that wait for approval are in WaitingRuns.
@@ -62,17 +63,42 @@ func (r *Repository) listRuns(waiting bool) []Run {
 	return out
 }
 
-// SetRun changes how far a run is: a status queued, in_progress or completed, and the conclusion of a completed one.
+// SetRun changes how far a run is: a status queued, in_progress or completed, and the conclusion of a completed one. It is
+// GitHub at work: a workflow_run event tells of it.
 func (r *Repository) SetRun(id int64, status, conclusion string) error {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	for _, run := range r.runs {
 		if run.ID == id {
-			run.Status, run.Conclusion = status, conclusion
-			return nil
+			return r.runGets(run, run.by, status, conclusion)
 		}
 	}
 	return fmt.Errorf("changing run %d: there is none", id)
+}
+
+// runGets changes how far a run is.
+func (r *Repository) runGets(run *Run, by *credential, status, conclusion string) error {
+	before := run.Status
+	run.Status, run.Conclusion, run.updated = status, conclusion, r.w.clock()
+	if before == status || status != "in_progress" && status != "completed" {
+		return nil
+	}
+	return r.runEvent(by, run, status)
+}
+
+// runEvent tells of a workflow run: requested, in_progress or completed. Workflows that wait for other workflows are not
+// played.
+func (r *Repository) runEvent(by *credential, run *Run, action string) error {
+	return r.notify("workflow_run", action, "actions", func() (object, error) {
+		o := r.base(by)
+		shown, err := r.runObject(run)
+		if err != nil {
+			return nil, err
+		}
+		shown["check_suite_id"], shown["check_suite_node_id"] = run.ID, node("CS", run.ID)
+		maps.Copy(o, object{"action": action, "workflow": r.workflowObject(workflow{path: run.File, name: run.name}), "workflow_run": shown})
+		return o, nil
+	})
 }
 
 // trigger is an event that may start workflows.
@@ -202,10 +228,13 @@ func (r *Repository) startRuns(by *credential, t trigger) ([]*Run, error) {
 		run := &Run{
 			ID: r.w.nextID(), Number: number, Event: t.event, Action: t.action, Ref: t.ref, SHA: t.sha, File: f.path, FileSHA: t.file,
 			WorkflowRef: r.Owner + "/" + r.Name + "/" + f.path + "@" + ref, Actor: by.user.Login, Inputs: t.inputs, Pull: t.pull, Fork: t.fork, Waits: t.waits,
-			Status: "queued", name: f.name, created: r.w.clock(),
+			Status: "queued", name: f.name, created: r.w.clock(), updated: r.w.clock(), by: by,
 		}
 		r.runs = append(r.runs, run)
 		started = append(started, run)
+		if err := r.runEvent(by, run, "requested"); err != nil {
+			return nil, err
+		}
 	}
 	return started, nil
 }
@@ -486,7 +515,8 @@ func dispatchWorkflow(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if !in.Details || len(runs) == 0 {
+	// The newer version of the API always tells of the run: in its description 204 and return_run_details are gone.
+	if !in.Details && c.r.Header.Get("X-GitHub-Api-Version") != "2026-03-10" || len(runs) == 0 {
 		return noContent()
 	}
 	return ok(object{"workflow_run_id": runs[0].ID, "run_url": c.repo.runURL(runs[0]), "html_url": c.repo.runHTML(runs[0])})
@@ -584,7 +614,7 @@ func (r *Repository) runObject(run *Run) (object, error) {
 	return object{
 		"id": run.ID, "name": run.name, "node_id": node("WFR", run.ID), "head_branch": branch, "head_sha": run.SHA, "path": run.File, "run_number": run.Number, "run_attempt": 1,
 		"display_title": strings.SplitN(k.message, "\n", 2)[0], "event": run.Event, "status": status, "conclusion": maybe(run.Conclusion), "workflow_id": id, "url": url,
-		"html_url": r.runHTML(run), "pull_requests": []any{}, "created_at": stamp(run.created), "updated_at": stamp(run.created), "run_started_at": stamp(run.created),
+		"html_url": r.runHTML(run), "pull_requests": []any{}, "created_at": stamp(run.created), "updated_at": stamp(run.updated), "run_started_at": stamp(run.created),
 		"actor": actor, "triggering_actor": actor, "jobs_url": url + "/jobs", "logs_url": url + "/logs", "check_suite_url": fmt.Sprintf("%s/check-suites/%d", r.api(), run.ID),
 		"artifacts_url": url + "/artifacts", "cancel_url": url + "/cancel", "rerun_url": url + "/rerun", "previous_attempt_url": nil,
 		"workflow_url": fmt.Sprintf("%s/actions/workflows/%d", r.api(), id), "repository": r.w.repository(r), "head_repository": r.w.repository(r), "referenced_workflows": []any{},
@@ -650,7 +680,9 @@ func cancelRun(c *call) (answer, error) {
 	if run.Status == "completed" {
 		return answer{}, refuse(http.StatusConflict, "Cannot cancel a workflow run that is completed.")
 	}
-	run.Status, run.Conclusion = "completed", "cancelled"
+	if err := c.repo.runGets(run, c.cred, "completed", "cancelled"); err != nil {
+		return answer{}, err
+	}
 	return answer{status: http.StatusAccepted, body: object{}}, nil
 }
 

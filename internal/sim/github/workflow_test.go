@@ -2,6 +2,7 @@ package github_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -193,5 +194,84 @@ func TestFilters(t *testing.T) {
 	c.do(201, "POST", repoPath+"/git/refs", body{"ref": "refs/heads/quiet", "sha": sha})
 	if len(s.helm.Runs()) != before {
 		t.Error("[skip ci] did not skip")
+	}
+}
+
+// A dispatch tells of its run when it is asked to, or when the version of the API always does; webhooks tell how it goes on.
+func TestDispatchDetails(t *testing.T) {
+	hooks := newReceiver(t)
+	s := newScene(t, github.Options{})
+	s.commit(t, "main", "ci", map[string]string{".github/workflows/hello.yml": "name: Hello\non:\n  workflow_dispatch:\n    inputs:\n      shop: {required: true}\n"})
+	s.commit(t, "shops/acme", "shop", map[string]string{"a": "1"})
+	app := newApp(t, s, appGrant, hooks.URL, "workflow_run", "workflow_dispatch")
+	c := s.as(t, app.token(nil))
+	const path = repoPath + "/actions/workflows/hello.yml/dispatches"
+	in := body{"ref": "shops/acme", "inputs": body{"shop": "acme"}}
+	if g := c.do(204, "POST", path, in); g.body != nil {
+		t.Errorf("without details: %v", g.body)
+	}
+	in["return_run_details"] = false
+	c.do(204, "POST", path, in)
+	in["return_run_details"] = true
+	g := c.do(200, "POST", path, in)
+	id := g.number("workflow_run_id")
+	if g.text("run_url") != fmt.Sprintf("%s%s/actions/runs/%d", s.API, repoPath, id) || g.text("html_url") != fmt.Sprintf("%s/kvick/helm/actions/runs/%d", s.Git, id) {
+		t.Errorf("details: %v", g.body)
+	}
+	if g := c.do(200, "GET", strings.TrimPrefix(g.text("run_url"), s.API), nil); g.text("head_branch") != "shops/acme" || g.text("event") != "workflow_dispatch" || g.text("triggering_actor", "login") != app.Bot {
+		t.Errorf("the run: %v", g.body)
+	}
+	list := s.helm.Runs()
+	if last := list[len(list)-1]; last.ID != id || last.Inputs["shop"] != "acme" || last.Actor != app.Bot {
+		t.Errorf("the run: %+v", last)
+	}
+	hooks.take(s)
+	for _, step := range [][2]string{{"in_progress", ""}, {"completed", "failure"}} {
+		if err := s.helm.SetRun(id, step[0], step[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heard := hooks.take(s)
+	if fmt.Sprint(told(heard)) != "[workflow_run in_progress workflow_run completed]" {
+		t.Fatalf("told %q", told(heard))
+	}
+	holdsRecorded(t, "workflow_run.completed", heard[1].body)
+	if g := (got{body: heard[1].body}); g.text("workflow_run", "conclusion") != "failure" || g.number("workflow_run", "id") != id || g.text("workflow", "path") != ".github/workflows/hello.yml" || g.text("workflow", "name") != "Hello" {
+		t.Errorf("completed: %v", g.body)
+	}
+	c.do(200, "POST", path, in)
+	list = s.helm.Runs()
+	c.do(202, "POST", fmt.Sprintf("%s/actions/runs/%d/cancel", repoPath, list[len(list)-1].ID), nil)
+	if got := told(hooks.take(s)); fmt.Sprint(got) != "[workflow_run requested workflow_dispatch workflow_run completed]" {
+		t.Errorf("told %q", got)
+	}
+
+	req, err := http.NewRequestWithContext(t.Context(), "POST", s.API+path, strings.NewReader(`{"ref":"main","inputs":{"shop":"acme"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("X-GitHub-Api-Version", "2026-03-10")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("in the newer version: %d", resp.StatusCode)
+	}
+	for what, in := range map[string]any{
+		"26 inputs": body{"ref": "main", "inputs": func() body {
+			b := body{}
+			for n := range 26 {
+				b[fmt.Sprint(n)] = "x"
+			}
+			return b
+		}()},
+		"no such branch":  body{"ref": "refs/heads/none", "inputs": body{"shop": "acme"}},
+		"no input":        body{"ref": "main", "return_run_details": true},
+		"details as text": body{"ref": "main", "inputs": body{"shop": "acme"}, "return_run_details": "yes"},
+	} {
+		t.Run(what, func(t *testing.T) { s.as(t, c.token).do(422, "POST", path, in) })
 	}
 }

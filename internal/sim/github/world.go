@@ -51,6 +51,7 @@ type Repository struct {
 	workflowIDs  map[string]int64 // by path
 	// workflowCache holds the workflow files of commits, which never change.
 	workflowCache map[string][]workflow
+	tips          map[string]ref // what refs pointed to, by sha
 }
 
 const defaultBranch = "main"
@@ -286,6 +287,10 @@ type App struct {
 	events        []string
 	hookURL       string
 	hookSecret    string
+	tunnel        string // where webhooks go in truth
+	name          string // "" means the slug
+	description   string
+	homepage      string
 	created       time.Time
 	installations []*Installation
 	deliveries    []*delivery
