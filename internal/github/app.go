@@ -3,6 +3,7 @@ package github
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,27 @@ type App struct {
 	Installation int64  // 0 means looked up, which takes one call
 }
 
+// Check returns ErrConfig where nobody can act as the App, as far as that is seen without asking GitHub.
+func (a *App) Check() error {
+	if !appIDRule.MatchString(a.ID) {
+		return fmt.Errorf("%w: the App's id is missing or not one", ErrConfig)
+	}
+	_, err := a.key()
+	return err
+}
+
+func (a *App) key() (*rsa.PrivateKey, error) {
+	text := strings.TrimSpace(string(a.Key))
+	if !strings.Contains(text, "\n") { // a key that went through an environment file
+		text = strings.ReplaceAll(text, `\n`, "\n")
+	}
+	key, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the App's private key is not an RSA key in PEM form", ErrConfig)
+	}
+	return key, nil
+}
+
 // appTokens mints an App's tokens for one repository. They live for an hour (wire.md §1.1) and are renewed a minute early,
 // by our clock: ghinstallation's own renewal knows the real one only, so each of its transports mints once.
 type appTokens struct {
@@ -44,20 +66,16 @@ type appTokens struct {
 var appIDRule = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
 
 func (c *Client) newAppTokens() (*appTokens, error) {
-	if !appIDRule.MatchString(c.App.ID) {
-		return nil, fmt.Errorf("%w: the App's id is missing or not one", ErrConfig)
+	if err := c.App.Check(); err != nil {
+		return nil, err
 	}
 	may, err := grants(c.Permissions)
 	if err != nil {
 		return nil, err
 	}
-	text := strings.TrimSpace(string(c.App.Key))
-	if !strings.Contains(text, "\n") { // a key that went through an environment file
-		text = strings.ReplaceAll(text, `\n`, "\n")
-	}
-	key, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(text))
+	key, err := c.App.key()
 	if err != nil {
-		return nil, fmt.Errorf("%w: the App's private key is not an RSA key in PEM form", ErrConfig)
+		return nil, err
 	}
 	signer := appSigner{app: c.App.ID, key: ghinstallation.NewRSASigner(jwt.SigningMethodRS256, key), now: c.wire.now}
 	number, _ := strconv.ParseInt(c.App.ID, 10, 64) // for ghinstallation's messages; the signer knows the App

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	sdk "github.com/google/go-github/v62/github"
 )
@@ -23,7 +24,47 @@ type CheckRun struct {
 	Text        string // Markdown, the same
 	Annotations []Annotation
 	Started     time.Time
-	Completed   time.Time // zero means now, when there is a conclusion
+	Completed   time.Time     // zero means now, when there is a conclusion
+	Actions     []CheckAction // buttons, at most three; nil leaves those that the run has, an empty list takes them off
+}
+
+// CheckAction is a button on a check run. Pressed, it comes back to the App that made the run, as an event check_run with the
+// action requested_action and the identifier.
+type CheckAction struct {
+	Label       string // at most 20 characters, as the identifier
+	Description string // at most 40
+	Identifier  string // names the button among those of the run
+}
+
+// checkActions holds buttons against GitHub's limits, wire.md §1.6: one that is too long makes it refuse the whole run.
+func checkActions(list []CheckAction) error {
+	if len(list) > maxActions {
+		return fmt.Errorf("%w: a check run has at most %d buttons, not %d", ErrArgument, maxActions, len(list))
+	}
+	seen := map[string]bool{}
+	for _, a := range list {
+		for _, field := range []struct {
+			name, text string
+			most       int
+		}{{"label", a.Label, maxButton}, {"description", a.Description, maxActionText}, {"identifier", a.Identifier, maxButton}} {
+			if n := utf8.RuneCountInString(field.text); n == 0 || n > field.most || clean(field.text) != field.text || strings.TrimSpace(field.text) == "" || !utf8.ValidString(field.text) {
+				return fmt.Errorf("%w: the %s of a button is one line of 1 to %d characters, not %q", ErrArgument, field.name, field.most, clean(field.text))
+			}
+		}
+		if seen[a.Identifier] {
+			return fmt.Errorf("%w: two buttons are called %q", ErrArgument, a.Identifier)
+		}
+		seen[a.Identifier] = true
+	}
+	return nil
+}
+
+func (r CheckRun) actions() []*sdk.CheckRunAction {
+	list := []*sdk.CheckRunAction{}
+	for _, a := range r.Actions {
+		list = append(list, &sdk.CheckRunAction{Label: a.Label, Description: a.Description, Identifier: a.Identifier})
+	}
+	return list
 }
 
 // Levels of annotations, by the names that check runs use.
@@ -49,6 +90,9 @@ const (
 	maxRunPages   = 10
 	aboutNoFile   = ".github" // what the runner names for an annotation without a file
 	maxCheckTitle = 255
+	maxActions    = 3
+	maxButton     = 20
+	maxActionText = 40
 )
 
 // PutCheckRun writes a check run. With an ExternalID it first looks (one request) for the run of the same commit, name and
@@ -58,6 +102,9 @@ func (c *Client) PutCheckRun(ctx context.Context, run CheckRun) (url string, err
 	creating := call{method: http.MethodPost, path: c.repoPath("/check-runs")}
 	if run.Name == "" || !shaRule.MatchString(run.HeadSHA) {
 		return "", &Error{Method: creating.method, Path: creating.path, Err: fmt.Errorf("%w: a check run needs a name and a commit's full id", ErrArgument)}
+	}
+	if err := checkActions(run.Actions); err != nil {
+		return "", &Error{Method: creating.method, Path: creating.path, Err: err}
 	}
 	c.once.Do(c.setUp)
 	if run.Conclusion != "" && run.Completed.IsZero() {
@@ -124,7 +171,19 @@ func (c *Client) appendTo(ctx context.Context, id int64, run CheckRun, left []*s
 		cl.repeat = len(batch) == 0
 		err := c.lookFirst(ctx, func() error {
 			return c.do(ctx, cl, func(ctx context.Context, api *sdk.Client) error {
-				_, _, err := api.Checks.UpdateCheckRun(ctx, c.Owner, c.Repo, id, run.update(batch))
+				if run.Actions == nil {
+					_, _, err := api.Checks.UpdateCheckRun(ctx, c.Owner, c.Repo, id, run.update(batch))
+					return err
+				}
+				// go-github leaves an empty list out, and that is what takes buttons off.
+				req, err := api.NewRequest(http.MethodPatch, strings.TrimPrefix(cl.path, "/"), struct {
+					sdk.UpdateCheckRunOptions
+					Actions []*sdk.CheckRunAction `json:"actions"`
+				}{run.update(batch), run.actions()})
+				if err != nil {
+					return err
+				}
+				_, err = api.Do(ctx, req, nil)
 				return err
 			})
 		}, func() (bool, error) {
@@ -300,6 +359,7 @@ func (r CheckRun) create(batch []*sdk.CheckRunAnnotation) sdk.CreateCheckRunOpti
 	return sdk.CreateCheckRunOptions{
 		Name: r.Name, HeadSHA: r.HeadSHA, DetailsURL: optional(r.DetailsURL), ExternalID: optional(r.ExternalID), Status: r.status(),
 		Conclusion: optional(r.Conclusion), StartedAt: moment(r.Started), CompletedAt: moment(r.Completed), Output: r.output(batch),
+		Actions: r.actions(),
 	}
 }
 

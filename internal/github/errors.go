@@ -35,6 +35,7 @@ type Error struct {
 	limited   bool      // by a rate limit: certainly without effect
 	until     time.Time // when the limit ends
 	settled   bool      // was repeated already, or must not be
+	said      bool      // GraphQL's, inside an answer with status 200
 	token     bool      // it was about getting a token, and says nothing about what was asked for
 }
 

@@ -42,7 +42,12 @@ type Event struct {
 	Before, After  string       // of a push; all zeros when the branch was not there, or is gone
 	Deleted        bool
 	Forced         bool
+	CheckRun       *CheckRunEvent   // of check_run events
+	Deployment     *DeploymentEvent // of deployment and deployment_status
 	Sender         string
+	SenderID       int64 // which outlives a change of the login; 0 when there is none
+	SenderBot      bool  // the sender is no person, or there is none
+	Installation   int64 // the App's on the repository; 0 when the event does not come to an App
 	DefaultBranch  string
 	Inputs         map[string]string // of workflow_dispatch
 	RepositoryName string            // owner/name, as the payload says
@@ -108,7 +113,7 @@ func (r *Runner) context() (Context, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.Event, err = parseEvent(text); err != nil {
+	if c.Event, err = parseEvent(c.EventName, text); err != nil {
 		return c, fmt.Errorf("the event: %w", err)
 	}
 	if name := c.Event.RepositoryName; name != "" && !strings.EqualFold(name, c.Owner+"/"+c.Repo) {
@@ -133,29 +138,71 @@ func readEvent(name string) ([]byte, error) {
 	return text, nil
 }
 
+// wireFrame is what all events have: who did it and where.
+type wireFrame struct {
+	Action     string    `json:"action"`
+	Sender     *wireUser `json:"sender"`
+	Repository *struct {
+		FullName      string `json:"full_name"`
+		DefaultBranch string `json:"default_branch"`
+	} `json:"repository"`
+	Installation *struct {
+		ID int64 `json:"id"`
+	} `json:"installation"`
+}
+
+func (w wireFrame) frame() (Event, error) {
+	e := Event{Action: w.Action, Sender: w.Sender.login(), SenderID: w.Sender.id(), SenderBot: !w.Sender.person()}
+	if w.Repository != nil {
+		e.RepositoryName, e.DefaultBranch = w.Repository.FullName, w.Repository.DefaultBranch
+	}
+	if w.Installation != nil {
+		e.Installation = w.Installation.ID
+	}
+	switch {
+	case e.DefaultBranch != "" && !validRef(e.DefaultBranch):
+		return Event{}, fmt.Errorf("its default branch is not the name of one: %q", clean(e.DefaultBranch))
+	case clean(e.Sender) != e.Sender || clean(e.Action) != e.Action:
+		return Event{}, errors.New("its sender or its action is not a name")
+	case clean(e.RepositoryName) != e.RepositoryName:
+		return Event{}, errors.New("its repository is not the name of one")
+	}
+	return e, nil
+}
+
+// parseFrame reads an event of which no more is used.
+func parseFrame(_ string, text []byte) (Event, error) {
+	var w wireFrame
+	if err := json.Unmarshal(text, &w); err != nil {
+		return Event{}, err
+	}
+	return w.frame()
+}
+
 // parseEvent reads a payload, which is GitHub's with other people's text in it.
-func parseEvent(text []byte) (Event, error) {
+func parseEvent(kind string, text []byte) (Event, error) {
 	var w struct {
-		Action      string    `json:"action"`
 		PullRequest *wirePull `json:"pull_request"`
 		Ref         string    `json:"ref"`
 		Before      string    `json:"before"`
 		After       string    `json:"after"`
 		Deleted     bool      `json:"deleted"`
 		Forced      bool      `json:"forced"`
-		Sender      *struct {
-			Login string `json:"login"`
-		} `json:"sender"`
-		Repository *struct {
-			FullName      string `json:"full_name"`
-			DefaultBranch string `json:"default_branch"`
-		} `json:"repository"`
-		Inputs   map[string]any `json:"inputs"`
-		Label    *wireLabel     `json:"label"`
-		Issue    *wireIssue     `json:"issue"`
-		Comment  *wireComment   `json:"comment"`
-		Schedule string         `json:"schedule"`
-		Changes  struct {
+		wireFrame
+		Inputs   map[string]any  `json:"inputs"`
+		Label    *wireLabel      `json:"label"`
+		Issue    *wireIssue      `json:"issue"`
+		Comment  *wireComment    `json:"comment"`
+		Schedule string          `json:"schedule"`
+		Check    *wireEventCheck `json:"check_run"`
+		Pressed  *struct {
+			Identifier string `json:"identifier"`
+		} `json:"requested_action"`
+		Deployment *wireEventDeployment `json:"deployment"`
+		State      *struct {
+			State string `json:"state"`
+		} `json:"deployment_status"`
+		Changes struct {
 			Body *struct {
 				From string `json:"from"`
 			} `json:"body"`
@@ -164,13 +211,11 @@ func parseEvent(text []byte) (Event, error) {
 	if err := json.Unmarshal(text, &w); err != nil {
 		return Event{}, err
 	}
-	e := Event{Action: w.Action, Ref: w.Ref, Before: w.Before, After: w.After, Deleted: w.Deleted, Forced: w.Forced}
-	if w.Sender != nil {
-		e.Sender = w.Sender.Login
+	e, err := w.frame()
+	if err != nil {
+		return Event{}, err
 	}
-	if w.Repository != nil {
-		e.RepositoryName, e.DefaultBranch = w.Repository.FullName, w.Repository.DefaultBranch
-	}
+	e.Ref, e.Before, e.After, e.Deleted, e.Forced = w.Ref, w.Before, w.After, w.Deleted, w.Forced
 	for name, value := range w.Inputs {
 		if e.Inputs == nil {
 			e.Inputs = map[string]string{}
@@ -207,7 +252,33 @@ func parseEvent(text []byte) (Event, error) {
 		if err != nil {
 			return Event{}, err
 		}
+		if k.Issue == 0 {
+			k.Issue = e.Issue.Number
+		}
+		if k.Issue != e.Issue.Number {
+			return Event{}, errors.New("the comment is on another issue than the event's")
+		}
 		e.Comment = &k
+	}
+	if w.Check != nil && kind == "check_run" { // those of deployments say less
+		k, err := w.Check.run()
+		if err != nil {
+			return Event{}, err
+		}
+		if w.Pressed != nil {
+			k.Requested = w.Pressed.Identifier
+		}
+		e.CheckRun = &k
+	}
+	if w.Deployment != nil && strings.HasPrefix(kind, "deployment") {
+		d, err := w.Deployment.deployment()
+		if err != nil {
+			return Event{}, err
+		}
+		if w.State != nil {
+			d.State = clean(w.State.State)
+		}
+		e.Deployment = &d
 	}
 	if w.Label != nil {
 		e.Label = w.Label.Name
@@ -219,10 +290,6 @@ func parseEvent(text []byte) (Event, error) {
 	switch {
 	case e.Ref != "" && !validRef(e.Ref):
 		return Event{}, fmt.Errorf("its ref is not one: %q", clean(e.Ref))
-	case e.DefaultBranch != "" && !validRef(e.DefaultBranch):
-		return Event{}, fmt.Errorf("its default branch is not the name of one: %q", clean(e.DefaultBranch))
-	case clean(e.Sender) != e.Sender || clean(e.Action) != e.Action:
-		return Event{}, errors.New("its sender or its action is not a name")
 	}
 	for _, sha := range []string{e.Before, e.After} {
 		if sha != "" && !shaRule.MatchString(sha) {

@@ -72,6 +72,7 @@ type Client struct {
 
 	loginLock sync.Mutex
 	login     string
+	node      string // GraphQL's name for the repository
 }
 
 // hidden is text as others may read it.
@@ -97,26 +98,32 @@ func (c *Client) Calls() int {
 }
 
 func (c *Client) setUp() {
-	c.wire = &transport{next: c.Transport, pace: c.Pace, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, jitter: c.Jitter, hide: []Secret{c.Token}}
-	if c.wire.next == nil {
-		c.wire.next = http.DefaultTransport.(*http.Transport).Clone()
+	c.wire = c.newWire()
+	c.fault = c.connect()
+}
+
+// newWire is the transport with what is set of it, and defaults for the rest.
+func (c *Client) newWire() *transport {
+	wire := &transport{next: c.Transport, pace: c.Pace, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, jitter: c.Jitter, hide: []Secret{c.Token}}
+	if wire.next == nil {
+		wire.next = http.DefaultTransport.(*http.Transport).Clone()
 	}
-	if c.wire.pace == nil {
-		c.wire.pace = &Pace{}
+	if wire.pace == nil {
+		wire.pace = &Pace{}
 	}
-	if c.wire.timeout == 0 {
-		c.wire.timeout = defaultTimeout
+	if wire.timeout == 0 {
+		wire.timeout = defaultTimeout
 	}
 	if c.Now == nil {
-		c.wire.now = time.Now
+		wire.now = time.Now
 	}
-	if c.wire.sleep == nil {
-		c.wire.sleep = sleepContext
+	if wire.sleep == nil {
+		wire.sleep = sleepContext
 	}
-	if c.wire.jitter == nil {
-		c.wire.jitter = rand.Float64
+	if wire.jitter == nil {
+		wire.jitter = rand.Float64
 	}
-	c.fault = c.connect()
+	return wire
 }
 
 // connect builds the layers, from below: Transport, the wire with its retries, tokens, go-github.

@@ -117,6 +117,7 @@ type wirePull struct {
 }
 
 type wireUser struct {
+	ID    int64  `json:"id"`
 	Login string `json:"login"`
 	Type  string `json:"type"`
 }
@@ -127,6 +128,16 @@ func (w *wireUser) login() string {
 	}
 	return w.Login
 }
+
+func (w *wireUser) id() int64 {
+	if w == nil {
+		return 0
+	}
+	return w.ID
+}
+
+// person says that it is an account of a human being, as far as GitHub knows.
+func (w *wireUser) person() bool { return w != nil && w.Type == "User" && w.ID > 0 }
 
 type wireLabel struct {
 	Name string `json:"name"`

@@ -76,23 +76,36 @@ func beforeSending(err error) bool {
 
 // Pace holds writes below GitHub's secondary limits (wire.md §2e): comments, issues and pull requests 80 in a minute and 500
 // in an hour, all other writes 180 in a minute, which is 900 points at five each. The zero value is ready; clients of one
-// process share one.
+// process share one. Reactions are never held back, for they claim what people ask for while those wait: they use up what is
+// left of the points, and beyond that GitHub's own answer holds them.
 type Pace struct {
 	mu           sync.Mutex
 	minute, hour *rate.Limiter // of content
 	points       *rate.Limiter
 }
 
-// Bursts and rates add up to the limits: 20 at once and one a second make 80 in a minute, 100 and 400 an hour make 500, 60
-// and two a second make 180.
-func (p *Pace) reserve(now time.Time, content bool) (time.Duration, func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// setUp fills the buckets. Bursts and rates add up to the limits: 20 at once and one a second make 80 in a minute, 100 and
+// 400 an hour make 500, 60 and two a second make 180.
+func (p *Pace) setUp() {
 	if p.minute == nil {
 		p.minute = rate.NewLimiter(1, 20)
 		p.hour = rate.NewLimiter(400.0/3600, 100)
 		p.points = rate.NewLimiter(2, 60)
 	}
+}
+
+// use takes points for a write that does not wait, as far as there are any.
+func (p *Pace) use(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setUp()
+	p.points.AllowN(now, 1)
+}
+
+func (p *Pace) reserve(now time.Time, content bool) (time.Duration, func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setUp()
 	held := []*rate.Reservation{p.points.ReserveN(now, 1)}
 	if content {
 		held = append(held, p.minute.ReserveN(now, 1), p.hour.ReserveN(now, 1))
@@ -113,6 +126,10 @@ var content = regexp.MustCompile(`/(issues|pulls|comments)(/|$)`)
 
 // wait returns when the request may be sent.
 func (p *Pace) wait(ctx context.Context, path string, now func() time.Time, sleep func(context.Context, time.Duration) error) error {
+	if strings.HasSuffix(path, "/reactions") {
+		p.use(now())
+		return nil
+	}
 	delay, cancel := p.reserve(now(), content.MatchString(path))
 	if delay <= 0 {
 		return nil

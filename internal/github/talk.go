@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,13 +16,15 @@ import (
 // Comment is a comment on an issue or pull request. Its body is other people's text; its author says nothing about what
 // the author may do, see Permission.
 type Comment struct {
-	ID      int64
-	Body    string
-	Author  string // "" when the account is gone
-	Bot     bool   // the author is no person
-	Created time.Time
-	Updated time.Time // later than Created when it was edited
-	HTMLURL string
+	ID       int64
+	Body     string
+	Issue    int    // the issue or pull request that it is on; 0 where GitHub does not say
+	Author   string // "" when the account is gone
+	AuthorID int64  // which outlives a change of the login; 0 when the account is gone
+	Bot      bool   // the author is no person, or an App wrote for one
+	Created  time.Time
+	Updated  time.Time // later than Created when it was edited
+	HTMLURL  string
 }
 
 type wireComment struct {
@@ -31,11 +34,16 @@ type wireComment struct {
 	Created *time.Time `json:"created_at"`
 	Updated *time.Time `json:"updated_at"`
 	HTML    string     `json:"html_url"`
+	On      string     `json:"issue_url"`
 	App     *struct{}  `json:"performed_via_github_app"`
 }
 
 func (w wireComment) comment() (Comment, error) {
-	k := Comment{ID: w.ID, Body: w.Body, Author: w.User.login(), Created: timeOf(w.Created), Updated: timeOf(w.Updated), HTMLURL: w.HTML}
+	k := Comment{ID: w.ID, Body: w.Body, Author: w.User.login(), AuthorID: w.User.id(), Created: timeOf(w.Created), Updated: timeOf(w.Updated), HTMLURL: w.HTML}
+	// …/issues/7, on pull requests too
+	if n, err := strconv.Atoi(w.On[strings.LastIndexByte(w.On, '/')+1:]); err == nil && n > 0 {
+		k.Issue = n
+	}
 	k.Bot = w.User == nil || w.User.Type != "User" || w.App != nil
 	switch {
 	case k.ID <= 0 || k.Created.IsZero():
@@ -49,25 +57,7 @@ func (w wireComment) comment() (Comment, error) {
 // Comments lists the comments on an issue or pull request that were written or edited since a time, the oldest first; the
 // zero time is all of them. One request for each hundred.
 func (c *Client) Comments(ctx context.Context, issue int, since time.Time) ([]Comment, error) {
-	query := url.Values{}
-	if !since.IsZero() {
-		query.Set("since", since.UTC().Format(time.RFC3339))
-	}
-	var all []Comment
-	seen := map[int64]bool{}
-	err := pages(ctx, c, c.repoPath("/issues/%d/comments", issue), query, maxCommentPages, func(page []wireComment) (bool, error) {
-		for _, w := range page {
-			k, err := w.comment()
-			if err != nil {
-				return false, fmt.Errorf("%w: %w", ErrMalformed, err)
-			}
-			if !seen[k.ID] && !k.Updated.Before(since.Truncate(time.Second)) {
-				seen[k.ID] = true
-				all = append(all, k)
-			}
-		}
-		return true, nil
-	})
+	all, err := c.comments(ctx, c.repoPath("/issues/%d/comments", issue), url.Values{}, since)
 	if err != nil {
 		return nil, missing(err, "issue or pull request %d", issue)
 	}

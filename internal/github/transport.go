@@ -42,6 +42,7 @@ type transport struct {
 type door struct {
 	*transport
 	token func(context.Context) (Secret, error) // nil when requests bring their own authorisation
+	once  bool                                  // what may have happened is not sent again
 }
 
 func (d door) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -55,8 +56,7 @@ func (d door) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	cl, _ := req.Context().Value(callKey{}).(call)
-	// A token that nobody received is of no use to anyone and ends by itself.
-	repeat := req.Method == http.MethodGet || d.token == nil || cl.repeat
+	repeat := req.Method == http.MethodGet || cl.repeat || d.mints(req)
 	for n := 1; ; n++ {
 		resp, e := d.attempt(req, body, repeat)
 		if e == nil {
@@ -80,6 +80,11 @@ func (d door) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, e
 		}
 	}
+}
+
+// mints says that a request is for a token: one that nobody received is of no use to anyone and ends by itself.
+func (d door) mints(req *http.Request) bool {
+	return d.token == nil && !d.once && strings.HasSuffix(req.URL.Path, "/access_tokens")
 }
 
 // attempt sends a request once, when its turn has come.
@@ -122,7 +127,7 @@ func (d door) attempt(req *http.Request, body []byte, repeat bool) (*http.Respon
 		out.Header.Set("Authorization", "Bearer "+string(token))
 	}
 	d.remember(out.Header.Get("Authorization"))
-	if d.token != nil && req.Method != http.MethodGet {
+	if req.Method != http.MethodGet && !d.mints(req) {
 		if err := d.pace.wait(ctx, req.URL.Path, d.now, d.sleep); err != nil {
 			return stop(err)
 		}
