@@ -47,6 +47,31 @@ func (r *Repository) Commit(ctx context.Context, id string) (Commit, error) {
 	return c, err
 }
 
+// shortID is the beginning of an object's id, or a whole one: nothing that git could take for a branch or for an option
+// alone, and long enough to mean one commit.
+var shortID = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+
+// Whole is the full id of the commit that an id of at least seven digits begins. The error is a *NotFoundError when there is
+// none, or more than one.
+func (r *Repository) Whole(ctx context.Context, id string) (string, error) {
+	none := &NotFoundError{"commit", id}
+	if !shortID.MatchString(id) {
+		return "", none
+	}
+	out, err := r.run(ctx, nil, "rev-parse", "--verify", "--quiet", "--end-of-options", id+"^{commit}")
+	if exitCode(err) == 1 || exitCode(err) == 128 {
+		return "", none
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking for a commit: %w", err)
+	}
+	whole := strings.TrimSpace(string(out))
+	if !strings.HasPrefix(whole, id) { // a branch has that name
+		return "", none
+	}
+	return whole, nil
+}
+
 // parseCommit reads a commit object: header lines, an empty line, the message.
 func parseCommit(id string, raw []byte) Commit {
 	c := Commit{ID: id}
