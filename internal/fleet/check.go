@@ -58,6 +58,8 @@ func (c *checker) all() {
 		"%s is no column name", "letters, digits and _, not beginning with a digit", ""})
 	c.requests()
 	c.rebase()
+	c.freezes()
+	c.commands()
 	p.setDefaults()
 	c.naming()
 	c.shops()

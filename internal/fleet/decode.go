@@ -38,7 +38,10 @@ func fieldsOf(t reflect.Type) []field {
 	return fields
 }
 
-var duration = reflect.TypeFor[time.Duration]()
+var (
+	duration = reflect.TypeFor[time.Duration]()
+	moment   = reflect.TypeFor[time.Time]()
+)
 
 // fill writes a node's value into a field and reports whether it could. Structs and lists of structs are mappings in
 // the file; such a list keeps their order and takes the key as Name.
@@ -50,6 +53,8 @@ func (r *reader) fill(into reflect.Value, n *yaml.Node, path []string) bool {
 	switch {
 	case t == duration:
 		return r.duration(into, n)
+	case t == moment:
+		return r.moment(into, n)
 	case t.Kind() == reflect.String:
 		return r.text(into, n)
 	case t.Kind() == reflect.Int:
@@ -221,6 +226,22 @@ func (r *reader) duration(into reflect.Value, n *yaml.Node) bool {
 		return false
 	}
 	into.SetInt(int64(d))
+	return true
+}
+
+// moment reads a date and time. YAML knows them without quotes, in forms that hide which day is meant in which place.
+func (r *reader) moment(into reflect.Value, n *yaml.Node) bool {
+	const expected = "a date and time with its offset, such as 2026-12-18T18:00:00+01:00"
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!timestamp" {
+		r.wrongType(n, expected, "")
+		return false
+	}
+	at, err := time.Parse(time.RFC3339, n.Value)
+	if err != nil || !momentShape.MatchString(n.Value) {
+		r.report(r.at(n), problem{ruleMoment, quote(n.Value) + " is no date and time", expected, "Z instead of the offset is UTC"})
+		return false
+	}
+	into.Set(reflect.ValueOf(at))
 	return true
 }
 

@@ -53,6 +53,10 @@ type Policy struct {
 	Gate Gate `yaml:"gate,omitempty"`
 	// How shops' branches are carried onto main, and how they land.
 	Rebase Rebase `yaml:"rebase,omitempty"`
+	// Times in which shops are not deployed, by a name of your choice. A rollback goes through.
+	Freezes []Freeze `yaml:"freezes,omitempty"`
+	// Who may give orders in comments on GitHub.
+	Commands Commands `yaml:"commands,omitempty"`
 
 	file   string
 	places map[string]place

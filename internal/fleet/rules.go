@@ -26,6 +26,9 @@ const (
 	ruleDuplicate    = "duplicate"    // the same value twice where it has to be unique
 	ruleOutOfRange   = "out-of-range" // a number
 
+	ruleMoment = "date-time" // not a date and time with its offset
+	ruleFreeze = "freeze"    // a freeze that does not say when it is
+
 	// Names.
 	ruleProduct      = "product-name"
 	ruleSlug         = "slug"          // not a DNS label

@@ -31,6 +31,10 @@ func generate(t *testing.T) []byte {
 		switch rt {
 		case reflect.TypeFor[time.Duration]():
 			return &invopop.Schema{Type: "string", Pattern: durationShape.String()}
+		case reflect.TypeFor[time.Time]():
+			return &invopop.Schema{Type: "string", Pattern: momentShape.String()}
+		case reflect.TypeFor[[]Freeze]():
+			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/Freeze"}}
 		case reflect.TypeFor[[]Account]():
 			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/Account"}}
 		case reflect.TypeFor[[]Shared]():
@@ -47,6 +51,9 @@ func generate(t *testing.T) []byte {
 	shared := r.Reflect(&Shared{})
 	shared.Version = ""
 	root.Definitions["Shared"] = shared
+	freeze := r.Reflect(&Freeze{})
+	freeze.Version = ""
+	root.Definitions["Freeze"] = freeze
 
 	at := func(def, property string) *invopop.Schema {
 		s := root
@@ -124,6 +131,19 @@ func generate(t *testing.T) []byte {
 	share := at("Waves", "percent").Items
 	share.Minimum, share.Maximum = number(1), number(99)
 	between("Waves", "stop_at", 1, maxShops)
+	at("", "freezes").PropertyNames = &invopop.Schema{Pattern: freezeName.String()}
+	pattern("Freeze", weeklyShape, "weekly")
+	at("Freeze", "reason").MinLength = &one
+	pattern("Freeze", slugShape, "shops", "except")
+	pattern("Commands", teamSlug, "team")
+	verbs := &invopop.Schema{}
+	for _, verb := range orders {
+		verbs.Enum = append(verbs.Enum, verb)
+	}
+	at("Commands", "verbs").PropertyNames = verbs
+	choice("CommandRule", "permission", PermissionWrite, PermissionAdmin)
+	pattern("CommandRule", teamSlug, "team")
+	pattern("CommandRule", login, "users")
 	pattern("Identity", gatePath, "path")
 	pattern("Identity", identityKey, "key")
 	pattern("Identity", columnName, "table")
