@@ -108,6 +108,7 @@ type Version struct {
 	CompatibilityDate  string    //
 	CompatibilityFlags []string  //
 	Bindings           []Binding //
+	MigrationTag       string    // of the Durable Object migrations that it was uploaded with; "" also where the API does not say
 	StartupTime        time.Duration
 }
 
@@ -132,6 +133,7 @@ func (v *Version) UnmarshalJSON(text []byte) error {
 			Runtime struct {
 				Date  string   `json:"compatibility_date"`
 				Flags []string `json:"compatibility_flags"`
+				Tag   string   `json:"migration_tag"`
 			} `json:"script_runtime"`
 		} `json:"resources"`
 		StartupMS float64 `json:"startup_time_ms"`
@@ -142,7 +144,8 @@ func (v *Version) UnmarshalJSON(text []byte) error {
 		CreatedOn: w.Metadata.CreatedOn, AuthorEmail: w.Metadata.AuthorEmail, Source: w.Metadata.Source, HasPreview: w.Metadata.HasPreview || w.Metadata.Preview,
 		Etag: w.Resources.Script.Etag, Handlers: w.Resources.Script.Handlers, Bindings: w.Resources.Bindings,
 		CompatibilityDate: w.Resources.Runtime.Date, CompatibilityFlags: w.Resources.Runtime.Flags,
-		StartupTime: time.Duration(w.StartupMS * float64(time.Millisecond)),
+		MigrationTag: w.Resources.Runtime.Tag,
+		StartupTime:  time.Duration(w.StartupMS * float64(time.Millisecond)),
 	}
 	return err
 }

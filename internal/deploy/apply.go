@@ -70,6 +70,8 @@ const farewell = 30 * time.Second
 type GateError struct {
 	Result   GateResult
 	Restored string
+	// Back says that the release is one that a rollback went back to. Nothing is put back a second time.
+	Back bool
 	// Before says that the version was asked before its release and never took traffic: Restored is live as it was.
 	Before bool
 }
@@ -79,6 +81,9 @@ func (e *GateError) Error() string {
 		return "the version did not pass before its release: " + e.Result.URL + ": " + e.Result.Reason + "; it took no traffic, version " + e.Restored + " stays"
 	}
 	what := "the release did not pass its gate: " + e.Result.URL + ": " + e.Result.Reason
+	if e.Back {
+		return "the shop went back, and " + what + "; it stays, since one rollback does not undo another"
+	}
 	if e.Restored == "" {
 		return what + "; there is no earlier version to restore"
 	}
@@ -89,6 +94,9 @@ func (e *GateError) Error() string {
 func (e *GateError) Hint() string {
 	if e.Before {
 		return "correct the commit or its bindings, and deploy again; version and reason are in the journal"
+	}
+	if e.Back {
+		return "open " + e.Result.URL + " and the Worker's logs; if it is the release and not what is around it, roll back to an older one by its id"
 	}
 	return "open " + e.Result.URL + " and the Worker's logs; the version stays uploaded and can be looked at"
 }
@@ -144,6 +152,11 @@ func (e *Engine) Apply(ctx context.Context, want *Desired, have *State, plan *Pl
 		return out, have.JournalError
 	}
 	a := &applying{e: e, cf: e.CF, want: want, have: have, plan: plan, out: out, tell: tell, looked: have.At}
+	if plan.Changes() {
+		if err := a.free(ctx); err != nil {
+			return out, err
+		}
+	}
 	err := a.finish(ctx, a.run(ctx))
 	out.Duration = e.now().Sub(started)
 	out.Calls, out.Writes = a.counts()
@@ -162,8 +175,14 @@ type applying struct {
 	tell func(Event)
 	// entry is the journal's id of this release; "" while it has none.
 	entry string
+	// force releases a version although secrets have changed since it was made, which then have their old values again.
+	force bool
+	// back is what the journal says of the live version's entry when a rollback takes its place; nil says that it was replaced.
+	back *Status
 	// looked is when the version that is to be replaced was last seen to be live.
 	looked time.Time
+	// asked is when nobody held the shop.
+	asked time.Time
 
 	mu            sync.Mutex
 	calls, writes int

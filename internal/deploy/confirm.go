@@ -143,7 +143,12 @@ func (a *applying) restore(ctx context.Context) error {
 		}
 	}
 	a.tell(Event{Action: ActionRelease, Text: "restoring " + a.plan.Live})
-	if err := a.deployVersion(ctx, a.plan.Worker, a.plan.Live, a.have.Live.Message); err != nil {
+	text := a.have.Live.Message
+	if m, ok := parseMemo(text); ok {
+		m.from, m.order = a.out.VersionID, "" // the account alone knows then that this one was taken down
+		text = m.String()
+	}
+	if err := a.deployVersion(ctx, a.plan.Worker, a.plan.Live, text); err != nil {
 		return errors.Join(failed, fmt.Errorf("restoring version %s: %w", a.plan.Live, err))
 	}
 	failed.Restored, a.out.Restored, a.out.VersionID = a.plan.Live, a.plan.Live, a.plan.Live

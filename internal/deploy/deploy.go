@@ -44,6 +44,9 @@
 // A release that does not pass its gate is replaced, once, by the version
 // which was live before, named by its id (never "previous").
 //
+// A rollback (rollback.go) has an order of its own: journal, database where it
+// must go back too, release, crons and hostnames, gate.
+//
 // # What is remembered, and where
 //
 // shopfleet keeps no database. A version that it uploads carries a mark, a
@@ -178,7 +181,7 @@ const (
 	ActionGate      Action = "gate"            // check the release, restore the known good one when it fails
 	ActionContract  Action = "contract"        // apply pending migrations that take away what the release before used
 
-	ActionRestore Action = "restore" // put the database back, in Restore and in no Plan
+	ActionRestore Action = "restore" // put the database back, in Restore and RollbackPlan and in no Plan
 )
 
 // Step is one change in a plan, as data: it holds every id that Apply needs,
@@ -219,6 +222,9 @@ func (s Step) String() string {
 	case ActionProve:
 		return "ask the version at " + s.Target + " before it takes traffic"
 	case ActionRelease:
+		if len(s.After) == 1 && !isMark(s.After[0]) { // a rollback names the version, which is there already
+			return fmt.Sprintf("release version %s of %s in place of %s", s.After[0], s.Target, list(s.Before))
+		}
 		return fmt.Sprintf("release the version on %s in place of %s", s.Target, list(s.Before))
 	case ActionPut:
 		if len(s.Before) == 0 {

@@ -336,10 +336,13 @@ const journalFarewell = 2 * time.Minute
 // after it, whose runs died. Where before is "" that is every active one down to one that was replaced already. GitHub
 // does this by itself only for environments that are not production (contracts/github/wire.md §1.5).
 func (a *applying) retire(ctx context.Context, by, before string) error {
-	replaced := Status{State: StateInactive, Text: "replaced by version " + by}
 	for _, r := range a.have.Journal {
 		if r.ID == a.entry {
 			continue
+		}
+		replaced := Status{State: StateInactive, Text: "replaced by version " + by}
+		if a.back != nil && r.VersionID == a.plan.Live {
+			replaced = *a.back
 		}
 		if r.ID == before {
 			return a.e.Journal.Finish(ctx, a.want.Shop, r.ID, replaced)

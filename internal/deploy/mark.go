@@ -9,9 +9,11 @@ import (
 // A release is recognised by the message of its deployment, which shopfleet
 // writes and reads back:
 //
-//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> stores=<12 hex>[+?] commit=<sha> bookmark=<bookmark>
+//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> stores=<12 hex>[+?] commit=<sha> bookmark=<bookmark> from=<version> order=<order>
 //
 // The stores are there when it is bound to some; releases of older shopfleets do not say. The bookmark is there when the deploy migrated the database: the state before it.
+// A release that took a bad one's place, by a rollback or because that did not pass its gate, says from which version it took
+// the traffic, so that the account alone knows which versions were taken down; a rollback says by which order.
 //
 // Cloudflare keeps the first 1,000 bytes of "workers/message" and 100 of
 // "workers/tag" (contracts/cloudflare/openapi.trimmed.json,
@@ -33,6 +35,8 @@ type memo struct {
 	stores   string // digest of the stores that it is bound to, and how well they were known; "" when it does not say
 	commit   string
 	bookmark string // of the database before the deploy migrated it; "" when it did not
+	from     string // the version that was taken down by it; "" for a release that goes forward
+	order    string // the order that asked for the rollback; "" when none did
 }
 
 // String is the text of the annotation "workers/message" of a release.
@@ -44,6 +48,12 @@ func (m memo) String() string {
 	s += " commit=" + m.commit
 	if m.bookmark != "" {
 		s += " bookmark=" + m.bookmark
+	}
+	if m.from != "" {
+		s += " from=" + m.from
+	}
+	if m.order != "" {
+		s += " order=" + m.order
 	}
 	return s
 }
@@ -60,9 +70,12 @@ func parseMemo(s string) (m memo, ok bool) {
 		k, v, _ := strings.Cut(f, "=")
 		values[k] = v
 	}
-	m = memo{values["content"], values["secrets"], values["reach"], values["stores"], values["commit"], values["bookmark"]}
+	m = memo{values["content"], values["secrets"], values["reach"], values["stores"], values["commit"], values["bookmark"], values["from"], values["order"]}
 	return m, m.String() == s && isMark(m.mark)
 }
+
+// maxOrder bounds an order's name in a memo: Cloudflare keeps 1,000 bytes of it.
+const maxOrder = 64
 
 // notRecorded stands for a reach that the release could not promise: a PUT
 // releases before workers.dev can be set, and may be the last thing a process does.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,8 +27,10 @@ type Engine struct {
 	Rehearsals *Rehearsals
 	// Journal is where releases are written down; nil where there is none.
 	Journal Journal
-	Now     func() time.Time // nil is time.Now
-	Log     *slog.Logger     // nil discards
+	// Holds are asked before a release; nil where there are none.
+	Holds Locker
+	Now   func() time.Time // nil is time.Now
+	Log   *slog.Logger     // nil discards
 
 	mu    sync.Mutex
 	lists *lists
@@ -320,6 +323,25 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 // stays there when the process that asks dies.
 func taking(d cloudflare.Deployment) []cloudflare.Share {
 	return slices.DeleteFunc(slices.Clone(d.Versions), func(v cloudflare.Share) bool { return v.Percentage <= 0 })
+}
+
+// sharedAs says that the traffic is as it was where that was split, or was split until we gave the larger part all of it.
+func (l Live) sharedAs(was Live) bool {
+	if len(was.Shares) == 1 {
+		return len(l.Shares) == 0 && l.Version == was.most()
+	}
+	return len(l.Shares) > 1 && maps.Equal(l.Shares, was.Shares)
+}
+
+// most is the version that takes the largest part of the traffic.
+func (l Live) most() string {
+	most := l.Version
+	for id, part := range l.Shares {
+		if part > l.Shares[most] || part == l.Shares[most] && id < most {
+			most = id
+		}
+	}
+	return most
 }
 
 // lookCloser is the second round of Observe.

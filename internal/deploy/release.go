@@ -38,7 +38,10 @@ func (a *applying) message() string {
 	if a.plan.Has(ActionPut) {
 		reach = notRecorded
 	}
-	return memo{a.plan.Mark, listDigest(a.want.RequiredSecrets), reach, rememberStores(a.want, a.have), a.plan.Commit, a.out.Bookmark}.String()
+	return memo{
+		mark: a.plan.Mark, required: listDigest(a.want.RequiredSecrets), reach: reach, stores: rememberStores(a.want, a.have),
+		commit: a.plan.Commit, bookmark: a.out.Bookmark,
+	}.String()
 }
 
 // upload makes a version that takes no traffic. When the answer is lost, the
@@ -94,7 +97,7 @@ func (a *applying) findVersion(ctx context.Context, worker string, since time.Ti
 // release gives the uploaded version all traffic.
 func (a *applying) release(ctx context.Context) error {
 	return a.step(ctx, ActionRelease, "releasing", func(s Step) error {
-		if err := a.unmoved(ctx); err != nil {
+		if err := together(func() error { return a.unmoved(ctx) }, func() error { return a.free(ctx) }); err != nil {
 			return err
 		}
 		if err := a.deployVersion(ctx, s.Target, a.out.Uploaded, a.message()); err != nil {
@@ -122,7 +125,7 @@ func (a *applying) unmoved(ctx context.Context) error {
 	}
 	var now Live
 	live(list, &now)
-	if now.Version != a.plan.Live {
+	if now.Version != a.plan.Live && !now.sharedAs(a.have.Live) {
 		return &StaleError{Shop: a.plan.Shop, Live: now.Version}
 	}
 	a.looked = looked
@@ -144,7 +147,7 @@ func (a *applying) deployShares(ctx context.Context, worker string, shares []clo
 	version := shares[0].VersionID
 	for try := 0; ; try++ {
 		a.write()
-		_, err := a.cf.CreateDeployment(ctx, worker, cloudflare.Release{Versions: shares, Message: text})
+		_, err := a.cf.CreateDeployment(ctx, worker, cloudflare.Release{Versions: shares, Message: text, Force: a.force})
 		if err == nil {
 			return nil
 		}
@@ -173,6 +176,9 @@ func sameShares(a, b []cloudflare.Share) bool {
 // put uploads and releases in one call.
 func (a *applying) put(ctx context.Context) error {
 	return a.step(ctx, ActionPut, "uploading and releasing", func(s Step) error {
+		if err := a.free(ctx); err != nil {
+			return err
+		}
 		form, err := a.form(true)
 		if err != nil {
 			return err
