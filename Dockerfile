@@ -14,7 +14,7 @@ WORKDIR /src
 COPY . .
 ARG VERSION=devel
 RUN CGO_ENABLED=0 \
-    go build -trimpath -buildvcs=false -tags noworld -ldflags "-s -w -X main.version=${VERSION}" -o /shopfleet ./cmd/shopfleet
+    go build -trimpath -buildvcs=false -tags noworld $(cat scripts/build-flags) -ldflags "-s -w -X main.version=${VERSION}" -o /shopfleet ./cmd/shopfleet
 
 FROM debian:trixie-20261005-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f AS git
 RUN apt-get update && \

@@ -28,7 +28,7 @@ func newSource(t *testing.T) source {
 	s := source{t: t, dir: t.TempDir()}
 	s.env = append(os.Environ(), "GITHUB_OUTPUT="+filepath.Join(s.dir, ".git", "output"), "GITHUB_REF=refs/heads/main",
 		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull)
-	for _, name := range []string{"action.yml", "scripts/release.sh"} {
+	for _, name := range []string{"action.yml", "scripts/release.sh", "scripts/build-flags"} {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

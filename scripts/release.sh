@@ -69,11 +69,12 @@ binaries)
   version "$2"
   mkdir -p "$3"
   commit=$(git rev-parse HEAD)
+  mapfile -t flags <scripts/build-flags
   for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do
     os=${platform%/*} arch=${platform#*/} suffix=
     [ "$os" != windows ] || suffix=.exe
     CGO_ENABLED=0 GOOS=$os GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false \
-      -gcflags 'github.com/kvick/shopfleet/internal/sim/...=-l' -ldflags "-s -w -X main.version=$2 -X main.commit=$commit" \
+      "${flags[@]}" -ldflags "-s -w -X main.version=$2 -X main.commit=$commit" \
       -o "$3/shopfleet-$os-$arch$suffix" ./cmd/shopfleet
   done
   ;;
