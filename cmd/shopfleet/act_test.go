@@ -251,6 +251,7 @@ func (r *actRun) run() error {
 	secrets := map[string]string{
 		"GITHUB_TOKEN": ts.Getenv("INPUT_GITHUB-TOKEN"), "SHOP_SECRETS": ts.Getenv("SHOP_SECRETS"),
 		"CLOUDFLARE_API_TOKEN": scriptToken, "CLOUDFLARE_PLAN_TOKEN": scriptToken, "CLOUDFLARE_AUDIT_TOKEN": scriptToken,
+		"CLOUDFLARE_ROLLBACK_TOKEN": scriptToken,
 		"SHOPFLEET_APP_PRIVATE_KEY": ts.Getenv("APP_KEY"),
 	}
 	args = append(args, "--var", "SHOPFLEET_APP_ID="+ts.Getenv("APP_ID"))

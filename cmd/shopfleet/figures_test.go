@@ -54,6 +54,7 @@ var measures = []struct {
 	{[]string{"fleet-50-shops", "fleet-50-calls", "fleet-50-memory"}, (*bench).fleet},
 	{[]string{"action-first-call", "action-github-calls-first", "action-github-calls-change", "action-github-calls-noop"}, (*bench).action},
 	{[]string{"audit-500"}, (*bench).audit},
+	{[]string{"rollback-release-100ms", "rollback-rounds", "rollback-whole-100ms", "rollback-ratio-100ms"}, (*bench).rollback},
 	{[]string{"rebase-500", "rebase-500-time", "rebase-500-memory", "rebase-500-linear-time", "rebase-500-linear-memory"}, (*bench).rebase},
 	{[]string{"rehearse-helm"}, (*bench).rehearse},
 	{[]string{"fleet-rehearsal-500", "fleet-rehearsal-500-distinct", "fleet-rehearsal-500-memory"}, (*bench).fleetRehearsal},
@@ -99,7 +100,12 @@ type bench struct {
 // build makes the binary that is released: static and stripped.
 func (b *bench) build() error {
 	b.program = filepath.Join(b.dir, "shopfleet")
-	cmd := exec.Command("go", "build", "-trimpath", "-gcflags", "github.com/kvick/shopfleet/internal/sim/...=-l", "-ldflags", "-s -w -X main.version=bench", "-o", b.program, ".")
+	flags, err := os.ReadFile("../../scripts/build-flags")
+	if err != nil {
+		return fmt.Errorf("building shopfleet: %w", err)
+	}
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w -X main.version=bench", "-o", b.program}, strings.Fields(string(flags))...)
+	cmd := exec.Command("go", append(args, ".")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building shopfleet: %w\n%s", err, text)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -440,8 +442,16 @@ func cmdApp(ts *testscript.TestScript, neg bool, args []string) {
 	h := scriptHub(ts)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	ts.Check(err)
-	app, err := h.AddApp(simgithub.NewApp{Owner: hubOwner, Slug: "shopfleet", Key: &key.PublicKey, Permissions: map[string]string{
-		"contents": "read", "deployments": "write", "checks": "write", "pull_requests": "write",
+	hook := ""
+	if len(args) == 1 && args[0] == "hook" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv("LISTEN", l.Addr().String())
+		hook = "http://" + l.Addr().String() + "/webhook"
+		ts.Check(l.Close())
+	}
+	app, err := h.AddApp(simgithub.NewApp{Owner: hubOwner, Slug: "shopfleet", Key: &key.PublicKey, Events: []string{"issue_comment", "check_run", "pull_request", "deployment_status"}, HookURL: hook, HookSecret: "s3cr3t-of-the-hook", Permissions: map[string]string{
+		"contents": "write", "deployments": "write", "checks": "write", "pull_requests": "write", "issues": "write", "actions": "write", "statuses": "read",
 	}})
 	ts.Check(err)
 	_, err = app.Install(hubOwner, h.repo)
@@ -454,4 +464,90 @@ func cmdApp(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("INPUT_APP-ID", strconv.FormatInt(app.ID, 10))
 	ts.Setenv("INPUT_APP-PRIVATE-KEY", text)
+}
+
+// cmdPress has somebody press a button of a check run, when it is there.
+func cmdPress(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: press LOGIN COMMIT CHECK BUTTON")
+	}
+	h := scriptHub(ts)
+	for range 100 {
+		var page struct {
+			Runs []struct {
+				ID   int64
+				Name string
+			} `json:"check_runs"`
+		}
+		h.as(ts, http.MethodGet, "/repos/"+hubOwner+"/"+hubRepo+"/commits/"+args[1]+"/check-runs", nil, &page)
+		for _, run := range page.Runs {
+			if run.Name == args[2] {
+				ts.Check(h.repo.Press(args[0], run.ID, args[3]))
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("commit %s has no check run %s", args[1], args[2])
+}
+
+// cmdSay has somebody write a comment on a pull request, and sets the step that it starts.
+func cmdSay(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: say DIR LOGIN NUMBER TEXT")
+	}
+	h := scriptHub(ts)
+	number, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	id, err := h.repo.Comment(args[1], number, args[3])
+	ts.Check(err)
+	repo := "/repos/" + hubOwner + "/" + hubRepo
+	var comment, issue map[string]any
+	h.as(ts, http.MethodGet, fmt.Sprintf("%s/issues/comments/%d", repo, id), nil, &comment)
+	h.as(ts, http.MethodGet, repo+"/issues/"+args[2], nil, &issue)
+	step(ts, "issue_comment", "refs/heads/main", realGit(ts, ts.MkAbs(args[0]), "rev-parse", "refs/heads/main"), map[string]string{"contents": "read"}, map[string]any{
+		"action": "created", "comment": comment, "issue": issue, "sender": comment["user"],
+		"repository": map[string]any{"full_name": hubOwner + "/" + hubRepo, "default_branch": "main"},
+	})
+	ts.Setenv("INPUT_GITHUB-TOKEN", "")
+	ts.Setenv("GITHUB_TOKEN", "")
+	ts.Setenv("COMMENT", strconv.FormatInt(id, 10))
+}
+
+// cmdPerson adds somebody with a role on the repository; none takes it away.
+func cmdPerson(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: person LOGIN ROLE")
+	}
+	h := scriptHub(ts)
+	_, _ = h.AddUser(args[0], "User") // who is there already stays
+	role := args[1]
+	if role == "none" {
+		role = ""
+	}
+	ts.Check(h.repo.SetPermission(args[0], role))
+}
+
+// cmdReact has somebody react to the newest answer of the App's that asks for it, as soon as there is one.
+func cmdReact(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: react LOGIN NUMBER CONTENT")
+	}
+	h := scriptHub(ts)
+	for range 300 {
+		var list []struct {
+			ID   int64  `json:"id"`
+			Body string `json:"body"`
+		}
+		h.as(ts, http.MethodGet, "/repos/"+hubOwner+"/"+hubRepo+"/issues/"+args[1]+"/comments", nil, &list)
+		for _, c := range slices.Backward(list) {
+			if strings.Contains(c.Body, "shopfleet:order") && strings.Contains(c.Body, "👍") && !strings.Contains(c.Body, "shopfleet:outcome") {
+				time.Sleep(1100 * time.Millisecond) // GitHub's times are in seconds, and a reaction of the same one is not known to be later
+				ts.Check(h.repo.ReactAs(args[0], c.ID, args[2]))
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("nothing asks for a reaction on %s", args[1])
 }

@@ -347,3 +347,40 @@ func TestLandProtected(t *testing.T) {
 		})
 	}
 }
+
+// A shop that is held or frozen does not land, also when a person names it; and none does when nobody can tell.
+func TestHeldDoesNotLand(t *testing.T) {
+	w := newLanding(t, "anna", "bert")
+	stays := func(what, slug, why string, code int) {
+		t.Helper()
+		before := w.refs()["shops/"+slug]
+		if r := w.run("land", slug, "--unchecked"); r.code != code || !strings.Contains(r.out+r.errors, why) {
+			t.Errorf("%s: %v", what, r)
+		}
+		if w.refs()["shops/"+slug] != before {
+			t.Errorf("%s: it landed", what)
+		}
+	}
+	w.must("hold", "anna", "the", "stock", "is", "counted")
+	stays("held", "anna", "the stock is counted", 1)
+	w.must("hold", "--all", "an", "incident")
+	stays("the fleet is held", "bert", "an incident", 1)
+	w.must("release-hold", "--all")
+	w.must("release-hold", "anna")
+
+	if _, err := w.hub.Fault(simgithub.Rule{Method: "GET", Path: "matching-refs/shopfleet", Status: 403, Count: -1}); err != nil {
+		t.Fatal(err)
+	}
+	stays("nobody can tell", "bert", "reading the holds", 3)
+	w.hub.ClearFaults()
+
+	policy := w.git(w.dir, "show", "origin/main:fleet.yml") + "\nfreezes:\n  century: {from: 2026-01-01T00:00:00Z, until: 2126-01-01T00:00:00Z, reason: nobody looks, except: [bert]}\n"
+	w.main(map[string]string{"fleet.yml": policy})
+	w.must("rebase")
+	stays("frozen", "anna", "freeze century until 2126-01-01 00:00 UTC: nobody looks", 1)
+	before := w.refs()["shops/bert"]
+	w.must("land", "bert", "--unchecked")
+	if w.refs()["shops/bert"] == before {
+		t.Error("a shop that is excepted did not land")
+	}
+}

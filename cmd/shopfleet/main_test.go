@@ -117,6 +117,10 @@ func TestScripts(t *testing.T) {
 
 			"forget":       func(ts *testscript.TestScript, _ bool, _ []string) { scriptWorld(ts).ForgetRequests() },
 			"hub":          cmdHub,
+			"say":          cmdSay,
+			"react":        cmdReact,
+			"person":       cmdPerson,
+			"press":        cmdPress,
 			"push":         cmdPush,
 			"unpush":       cmdUnpush,
 			"pull":         cmdPull,

@@ -32,6 +32,13 @@ func TestRebaseOnSimulator(t *testing.T) {
 		"nothing was written", "pull request 2 of 2: swicked", `"title":"Rebase swicked onto main`, "landed: swicked", "swicked: the shop's overlay", "1 current")
 }
 
+// TestRollbackByHand does the same with docs/rollback.md.
+func TestRollbackByHand(t *testing.T) {
+	byHand(t, "docs/rollback.md", "## Try it on the simulator", 1,
+		"swicked  rollback to version ", "known good", "safe: the code alone goes back", "swicked  rolled back to version ",
+		"[shop-held]", "wrong colour", "swicked is held no more")
+}
+
 // byHand runs the first blocks of commands under a heading of a page, and wants to see texts in what they print.
 func byHand(t *testing.T, page, heading string, blocks int, wants ...string) {
 	t.Helper()

@@ -107,3 +107,9 @@ func TestRebaseByHand(t *testing.T) {
 		t.Errorf("the shop has %q", got)
 	}
 }
+
+// TestHoldsByHand runs the last steps of docs/holds.md.
+func TestHoldsByHand(t *testing.T) {
+	byHand(t, "docs/holds.md", "## Try it on the simulator", 1,
+		"swicked is held by ", "swicked is held already by ", "held: swicked is held by", "[shop-held]", "swicked is held no more", "swicked  released")
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvick/shopfleet/internal/deploy"
+	"github.com/kvick/shopfleet/internal/fleet"
 	"github.com/kvick/shopfleet/internal/github"
 	"github.com/kvick/shopfleet/internal/report"
 )
@@ -43,16 +44,23 @@ func (w *workflow) stranger() bool {
 // issue_comment, come with secrets for whoever causes them.
 var deployEvents = []string{"push", "workflow_dispatch", "schedule", "repository_dispatch"}
 
-// The events that may move shops' branches. A comment and a ticked box are a person's, who is asked for; a push and a pull
-// request are of code that nobody may have looked at.
-var landEvents = map[string][]string{
-	"rebase": {"schedule", "workflow_dispatch"},
-	"land":   {"schedule", "workflow_dispatch", "issue_comment", "issues"},
+// The events that may start what moves branches, releases or holds. A comment and a ticked box are a person's, who is asked
+// for, and a dispatch is of somebody who may push; a push and a pull request are of code that nobody may have looked at.
+var orderEvents = map[string]struct {
+	may  []string
+	file string // the workflow in which it is right
+}{
+	"rebase":       {[]string{"schedule", "workflow_dispatch"}, "rebase.yml"},
+	"land":         {[]string{"schedule", "workflow_dispatch", "issue_comment", "issues"}, "rebase.yml"},
+	"comment":      {[]string{"schedule", "workflow_dispatch", "issue_comment"}, "commands.yml"},
+	"rollback":     {[]string{"workflow_dispatch"}, "rollback.yml"},
+	"hold":         {[]string{"workflow_dispatch"}, "rollback.yml"},
+	"release-hold": {[]string{"workflow_dispatch"}, "rollback.yml"},
 }
 
 // The verbs that the action has. What puts a database back, or writes files of the repository, is for a person at a
-// terminal.
-var actionVerbs = []string{"deploy", "plan", "check", "lint", "audit", "verify", "receipts", "rebase", "land"}
+// terminal, or in a comment who confirms it.
+var actionVerbs = []string{"deploy", "plan", "check", "lint", "audit", "verify", "receipts", "rebase", "land", "comment", "rollback", "hold", "release-hold"}
 
 func (d *Door) action() *cobra.Command {
 	return &cobra.Command{
@@ -144,8 +152,11 @@ func (d *Door) begin(w *workflow) error {
 	if d.Args[0] == "deploy" && !slices.Contains(deployEvents, w.context.EventName) {
 		return Usage(fmt.Errorf("a run that %s started does not deploy", w.context.EventName), "deploy on push or workflow_dispatch; on a pull request use command: plan")
 	}
-	if may, ok := landEvents[d.Args[0]]; ok && !slices.Contains(may, w.context.EventName) {
-		return Usage(fmt.Errorf("a run that %s started does not %s", w.context.EventName, d.Args[0]), "use the workflow rebase.yml that shopfleet init writes")
+	if by, ok := orderEvents[d.Args[0]]; ok && !slices.Contains(by.may, w.context.EventName) {
+		return Usage(fmt.Errorf("a run that %s started does not %s", w.context.EventName, d.Args[0]), "use the workflow "+by.file+" that shopfleet init writes")
+	}
+	if _, ok := orderEvents[d.Args[0]]; ok {
+		w.branch, w.commit = "", "" // of main, which says what the rules are and not what it is about
 	}
 	for _, name := range []string{"CLOUDFLARE_API_BASE_URL", "SHOPFLEET_EDGE_URL"} {
 		// They are for the simulator. An earlier step that could set one would be sent the tokens, or would answer the gate.
@@ -210,6 +221,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 	}
 	dry, all := yes("dry-run"), yes("all")
 	issue, land := yes("issue"), yes("land")
+	to, commit, why := in("to"), in("commit"), in("reason")
 	redeploy, overwrite, destructive, noJournal := yes("redeploy"), yes("overwrite-outside"), yes("allow-destructive"), yes("no-journal")
 	if err != nil {
 		return nil, err
@@ -224,7 +236,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 				args = append(args, "--"+f+"="+v)
 			}
 		}
-		if all && !slices.Contains([]string{"audit", "receipts", "rebase", "land"}, verb) { // receipts are of one shop, the others of all anyway
+		if all && !slices.Contains([]string{"audit", "receipts", "rebase", "land", "comment", "rollback"}, verb) { // receipts are of one shop, some of all anyway, and some of none
 			args = append(args, "--all")
 		}
 	}
@@ -234,7 +246,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 			args = append(args, "--issue")
 		}
 	}
-	if dry && (verb == "rebase" || verb == "land") {
+	if dry && (verb == "rebase" || verb == "land" || verb == "rollback") {
 		args = append(args, "--dry-run")
 	}
 	if land && verb == "rebase" {
@@ -256,8 +268,61 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 	if digest := in("plan-digest"); digest != "" && verb == "deploy" {
 		args = append(args, "--plan="+digest)
 	}
+	words := strings.Fields(in("shop"))
+	switch verb {
+	case "comment":
+		words = nil // a comment names its shop
+	case "rollback", "hold", "release-hold":
+		more, last, err := orderWords(verb, words, all, to, commit, why)
+		if err != nil {
+			return nil, err
+		}
+		args, words = append(args, more...), last
+	}
 	slices.Sort(args[1:])
-	return append(append(args, "--"), strings.Fields(in("shop"))...), nil
+	return append(append(args, "--"), words...), nil
+}
+
+// orderWords are the flags and the words of a verb that people also say in comments, as strict as there: what somebody types
+// into a form is a shop, a release or a commit, or it is nothing.
+func orderWords(verb string, shops []string, all bool, to, commit, why string) (flags, words []string, err error) {
+	bad := func(name, value, hint string) error { return Usage(fmt.Errorf("input %s is %q", name, value), hint) }
+	switch {
+	case len(shops) > 1:
+		return nil, nil, bad("shop", strings.Join(shops, " "), verb+" is about one shop")
+	case len(shops) == 1 && fleet.CheckSlug(shops[0]) != nil:
+		return nil, nil, bad("shop", shops[0], "a slug is lower-case letters, digits and hyphens")
+	case to != "" && (verb != "rollback" || !anyWord.MatchString(to) || strings.HasPrefix(to, "-")):
+		return nil, nil, bad("to", to, "with command: rollback, a release, a version or a commit of the shop's journal")
+	case commit != "" && (verb != "rollback" || !shaWord.MatchString(commit)):
+		return nil, nil, bad("commit", commit, "with command: rollback, seven or more hexadecimal digits of a commit's id")
+	case commit != "" && (len(shops) > 0 || to != ""):
+		return nil, nil, bad("commit", commit, "it is about every shop that got the commit: leave out shop and to")
+	case len(shops) == 0 && commit == "" && (verb == "rollback" || !all):
+		return nil, nil, bad("shop", "", "name the shop")
+	case len(shops) > 0 && verb != "rollback" && all:
+		return nil, nil, bad("all", "true", "leave out shop")
+	}
+	words = shops
+	why = plainReason(why)
+	switch verb {
+	case "rollback":
+		if to != "" {
+			words = append(words, "to", to)
+		}
+		if commit != "" {
+			flags = append(flags, "--commit="+commit)
+		}
+		if why != "" {
+			flags = append(flags, "--reason="+why)
+		}
+	case "hold":
+		if len(shops) > 0 {
+			flags = append(flags, "--shop="+shops[0])
+		}
+		words = strings.Fields(why)
+	}
+	return flags, words, nil
 }
 
 // farewell bounds what is told after the run was cancelled.
@@ -433,6 +498,8 @@ func resultPage(r shopResult) string {
 		b.WriteString("\nNone of this was done:\n\n")
 	}
 	switch {
+	case r.Rollback != nil:
+		b.WriteString(report.MarkdownRollback(r.Rollback, r.Outcome))
 	case done:
 		b.WriteString(report.MarkdownOutcome(r.Plan, r.Outcome))
 	case r.Status == statusSuperseded:
@@ -445,7 +512,18 @@ func resultPage(r shopResult) string {
 	if r.Journal != "" {
 		fmt.Fprintf(&b, "- journal: %s\n", report.Code(r.Journal))
 	}
-	b.WriteString(report.MarkdownFindings(r.found()))
+	if r.Hold != "" {
+		fmt.Fprintf(&b, "- 🔒 held: %s\n", report.Code(r.Hold))
+		if r.Rollback != nil {
+			fmt.Fprintf(&b, "  - Nothing deploys the shop until somebody says %s.\n", report.Code("/release-hold "+r.Shop))
+		}
+	}
+	for _, what := range r.NotRecorded {
+		fmt.Fprintf(&b, "- ⚠️ not recorded: %s\n", report.Code(what))
+	}
+	if r.Rollback == nil || len(r.Findings) > 0 { // the page of a rollback has its own
+		b.WriteString(report.MarkdownFindings(r.found()))
+	}
 	return b.String()
 }
 

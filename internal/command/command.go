@@ -59,6 +59,7 @@ type Door struct {
 	Transport http.RoundTripper
 
 	workflow *workflow // the run of a workflow that this door is in; nil outside of one
+	order    *Order    // what the door carries out for somebody on GitHub; nil for all else
 }
 
 // style is how text may look for this door: NO_COLOR (no-color.org) and
@@ -203,7 +204,7 @@ good version restored.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return Usage(err, "run "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(d.deploy(), d.plan(), d.check(), d.releases(), d.receipts(), d.verify(), d.audit(), d.adopt(), d.rebase(), d.landing(), d.action(), d.init(),
+	root.AddCommand(d.deploy(), d.plan(), d.rollback(), d.hold(), d.releaseHold(), d.listHolds(), d.check(), d.releases(), d.receipts(), d.verify(), d.audit(), d.adopt(), d.rebase(), d.landing(), d.action(), d.comment(), d.init(),
 		d.d1(), d.lint(), d.schema(), d.version())
 	return root
 }

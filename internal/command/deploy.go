@@ -27,6 +27,7 @@ type deployFlags struct {
 	allowDestructive bool
 	planDigest       string
 	noJournal        bool
+	throughFreeze    bool
 	parallel         int
 	policy           policyFlags
 
@@ -43,7 +44,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.redeploy, "redeploy", false, "upload and release although nothing changed")
 	flags.BoolVar(&f.overwriteOutside, "overwrite-outside", false, "replace a live version that shopfleet did not make")
 	flags.BoolVar(&f.allowDestructive, "allow-destructive", false, "let migrations lose data although their files do not say why")
-	flags.BoolVar(&f.noJournal, "no-journal", false, "neither read nor write the journal on GitHub")
+	flags.BoolVar(&f.noJournal, "no-journal", false, "leave GitHub alone: neither read nor write the journal, and read no holds")
 	flags.IntVar(&f.parallel, "parallel", 16, "how many shops to work on at once")
 	f.policy.add(cmd)
 }
@@ -77,6 +78,7 @@ checked out.
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&f.throughFreeze, "through-freeze", false, "deploy although fleet.yml has a freeze now")
 	cmd.Flags().StringVar(&f.planDigest, "plan", "", "deploy only if the plan's `digest` is still this one (one shop)")
 	return cmd
 }
@@ -109,6 +111,9 @@ deploy.
 func (d *Door) run(ctx context.Context, args []string, f deployFlags) (err error) {
 	if f.parallel < 1 {
 		return Usage(fmt.Errorf("--parallel is %d", f.parallel), "give a number of at least 1")
+	}
+	if f.throughFreeze && (d.workflow != nil || d.order != nil) {
+		return d.asJSON(f.json, Usage(errors.New("--through-freeze is for a person at a terminal"), "wait for the end of the freeze, or change it on main"))
 	}
 	c, err := d.open(ctx, f.policy)
 	if err != nil {
@@ -190,9 +195,13 @@ func (d *Door) site(ctx context.Context, c *checkout, slugs []string, f deployFl
 			return nil, Usage(errors.New("a workflow deploys with a token for GitHub"), "give the action github-token: without it nobody could tell whether the commit is still the branch's")
 		}
 	}
+	if f.noJournal && f.apply {
+		fmt.Fprintln(d.Stderr, "shopfleet: holds are not read: --no-journal leaves GitHub alone")
+	}
 	for _, e := range at.engines {
 		if at.github != nil && !f.unread {
 			e.Journal = &journal{client: at.github, log: d.runURL()}
+			e.Holds = &holds{client: at.github, now: d.Now}
 		}
 		e.Prefetch(ctx)
 	}
@@ -263,12 +272,16 @@ func (at *site) one(ctx context.Context, src deploy.Source) shopResult {
 				r.Journal = "version " + have.Live.Version + " is live and not in the journal: a secret was changed since the release"
 			}
 		}
+		r.Hold = at.heldNow(ctx, src, engine)
 		return r
 	}
 	if at.flags.planDigest != "" && plan.Digest() != at.flags.planDigest {
 		return result(slug, plan, nil, &stalePlan{want: at.flags.planDigest, have: plan.Digest()})
 	}
 	if plan.Changes() && !deploy.Findings(plan.Findings).Blocking() {
+		if f := at.frozen(src); f != nil && !at.flags.throughFreeze {
+			return result(slug, plan, nil, deploy.Findings{*f})
+		}
 		if by, err := at.onGitHub(ctx, src); err != nil {
 			return result(slug, plan, nil, err)
 		} else if by != "" {
@@ -309,6 +322,38 @@ func (at *site) onGitHub(ctx context.Context, src deploy.Source) (tip string, er
 		return "", nil
 	}
 	return tip, nil
+}
+
+// frozen is a freeze of fleet.yml that the shop is in now; nil when there is none.
+func (at *site) frozen(src deploy.Source) *deploy.Finding {
+	now := at.door.Now()
+	f, ok := src.Policy.Frozen(src.Shop.Slug, now)
+	if !ok {
+		return nil
+	}
+	return &deploy.Finding{
+		Rule: "shop-frozen", Level: deploy.LevelError, File: policyFile,
+		Message: fmt.Sprintf("%s is not deployed until %s, freeze %s: %s", src.Shop.Slug, f.Ends(now).UTC().Format("2006-01-02 15:04 UTC"), f.Name, f.Reason),
+		Hint:    "deploy again when it is over; on a terminal, --through-freeze deploys all the same",
+	}
+}
+
+// heldNow says of a plan why it would not be carried out now; "" when it would.
+func (at *site) heldNow(ctx context.Context, src deploy.Source, engine *deploy.Engine) string {
+	if f := at.frozen(src); f != nil {
+		return f.Message
+	}
+	if engine.Holds == nil {
+		return ""
+	}
+	held, err := engine.Holds.Held(ctx, src.Shop)
+	switch {
+	case err != nil:
+		return "nobody can tell whether the shop is held: GitHub does not say"
+	case held != nil:
+		return held.Finding(src.Shop).Message
+	}
+	return ""
 }
 
 type stalePlan struct{ want, have string }

@@ -57,11 +57,13 @@ func (d *Door) init() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write the GitHub workflows of the product's repository",
-		Long: `Write the five workflows of the product's repository: deploy.yml, which deploys
+		Long: `Write the seven workflows of the product's repository: deploy.yml, which deploys
 the shop whose branch is pushed, deploy-shop.yml, which deploy.yml calls as it is
 on main, plan.yml, which shows on a pull request what merging it would change,
 audit.yml, which looks at all accounts every week and keeps one issue up to date,
-and rebase.yml, which carries the shops' branches onto main every week.
+rebase.yml, which carries the shops' branches onto main every week, commands.yml,
+which does what people ask for in comments, and rollback.yml, which brings a shop
+back by hand.
 Where there is no fleet.yml a first one is written too.
 
 Nothing is committed. A file that is there already and is not what init would
@@ -413,7 +415,7 @@ func (s *setup) render() ([]setupFile, error) {
 		return err
 	}
 	var err error
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml"} {
+	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml", "commands.yml", "rollback.yml"} {
 		err = errors.Join(err, add(name, path.Join(workflowDir, name)))
 	}
 	if s.starter {

@@ -156,6 +156,7 @@ func (s *setup) remaining(top *os.Root, files []setupFile) []string {
 		fmt.Sprintf("for plans of pull requests, set the repository's secret CLOUDFLARE_PLAN_TOKEN, a token that cannot deploy: %s/settings/secrets/actions", github),
 		fmt.Sprintf("for the weekly audit, make an environment fleet-audit that only branch %s may use, with secret CLOUDFLARE_AUDIT_TOKEN, a token that only reads: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("for the weekly rebase, install a GitHub App of your own, and make an environment fleet-rebase that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY and CLOUDFLARE_PLAN_TOKEN: %s/settings/environments", s.Main, github),
+		fmt.Sprintf("for commands in comments, make an environment fleet-commands that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY and CLOUDFLARE_ROLLBACK_TOKEN, a token of a user of its own: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("protect %s: what is on it runs with every shop's secrets: %s/settings/rules", s.Main, github),
 	)
 	if len(s.shops) > 0 {

@@ -66,7 +66,7 @@ func workflows(t *testing.T, args ...string) (dir string, files map[string][]byt
 		t.Fatalf("init: exit code %d\n%s", code, stderr)
 	}
 	files = map[string][]byte{}
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml"} {
+	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml", "commands.yml", "rollback.yml"} {
 		files[name] = readFile(t, dir, workflowDir, name)
 	}
 	return dir, files
@@ -167,6 +167,8 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		"rebase.yml/packages":      {"contents": "read"},
 		"rebase.yml/rebase":        {"contents": "read"}, // what it writes, the App writes
 		"rebase.yml/land":          {"contents": "read"},
+		"commands.yml/commands":    {"contents": "read"},
+		"rollback.yml/rollback":    {"contents": "read"},
 	}
 	secrets := map[string][]string{ // the inputs of our action that may be secrets
 		"deploy-shop.yml/deploy": {"cloudflare-api-token", "secrets"},
@@ -174,6 +176,8 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		"audit.yml/audit":        {"cloudflare-api-token"},
 		"rebase.yml/rebase":      {"cloudflare-api-token", "app-private-key"},
 		"rebase.yml/land":        {"app-private-key"},
+		"commands.yml/commands":  {"cloudflare-api-token", "app-private-key"},
+		"rollback.yml/rollback":  {"cloudflare-api-token", "app-private-key"},
 	}
 	pinned := regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*@[0-9a-f]{40}$`)
 	for name, src := range files {
@@ -257,7 +261,7 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The events whose runs are main's own: what a push or a pull request starts is as whoever pushed it likes.
-	if want := []string{"issue_comment", "issues", "schedule", "workflow_dispatch"}; !slices.Equal(slices.Sorted(maps.Keys(weekly.On)), want) {
+	if want := []string{"issues", "schedule", "workflow_dispatch"}; !slices.Equal(slices.Sorted(maps.Keys(weekly.On)), want) {
 		t.Errorf("the rebase is started by %v", slices.Sorted(maps.Keys(weekly.On)))
 	}
 	cron := regexp.MustCompile(`cron: ('[^']+') # the week's rebase`).FindSubmatch(files["rebase.yml"])
@@ -284,6 +288,55 @@ func TestWorkflowsAreSafe(t *testing.T) {
 	}
 	if job := weekly.Jobs["land"]; !strings.Contains(job.If, "'"+rebase.IssueMarker+"'") {
 		t.Errorf("ticking a box of the fleet issue does not start land: if %q", job.If)
+	}
+
+	// What hears comments and what takes shops back has its secrets on main alone, waits for nothing, and is the App.
+	heard := []string{}
+	for name, on := range map[string][]string{"commands.yml": {"issue_comment", "schedule", "workflow_dispatch"}, "rollback.yml": {"workflow_dispatch"}} {
+		var w workflowFile
+		if err := yaml.Unmarshal(files[name], &w); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(w.On)); !slices.Equal(got, on) || w.Concurrency != nil || len(w.Jobs) != 1 {
+			t.Errorf("%s is started by %v, concurrency %v, %d jobs", name, got, w.Concurrency, len(w.Jobs))
+		}
+		for jobName, job := range w.Jobs {
+			if job.Environment.Name != "fleet-commands" || job.Environment.Deployment == nil || *job.Environment.Deployment ||
+				!strings.HasPrefix(job.If, "${{ github.repository == 'kvick/helm' && github.ref == 'refs/heads/main'") {
+				t.Errorf("job %s has its secrets in environment %+v, if %q", jobName, job.Environment, job.If)
+			}
+			if c := job.Concurrency; c.Cancel || c.Queue != "" || c.Group != map[string]string{"commands.yml": "shopfleet-command-${{ github.event.comment.id || 'recovery' }}"}[name] {
+				t.Errorf("concurrency of %s: %+v", jobName, c)
+			}
+			for _, step := range job.Steps {
+				if step.Run != "" {
+					t.Errorf("job %s runs %s", jobName, step.Run)
+				}
+				if token, given := step.With["github-token"]; step.Uses == testAction && (!given || token != "" || step.With["app-private-key"] == "") {
+					t.Errorf("job %s is not the App", jobName)
+				}
+				for input, value := range step.With {
+					if strings.Contains(value, "github.event") {
+						t.Errorf("job %s: input %s is what somebody wrote: %s", jobName, input, value)
+					}
+				}
+			}
+		}
+	}
+	for name, src := range files {
+		var w workflowFile
+		if err := yaml.Unmarshal(src, &w); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := w.On["issue_comment"]; ok {
+			heard = append(heard, name)
+		}
+		if name != "commands.yml" && bytes.Contains(src, []byte("comment.body")) {
+			t.Errorf("%s looks into comments", name)
+		}
+	}
+	if !slices.Equal(heard, []string{"commands.yml"}) { // or a comment is answered twice
+		t.Errorf("comments are heard by %q", heard)
 	}
 
 	var shop workflowFile
@@ -342,7 +395,7 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 			}
 		}
 		packages, ok := w.Jobs["packages"]
-		if name != "deploy.yml" && name != "audit.yml" && (!ok || packages.Needs != nil) {
+		if without := []string{"deploy.yml", "audit.yml", "commands.yml", "rollback.yml"}; !slices.Contains(without, name) && (!ok || packages.Needs != nil) {
 			t.Errorf("%s: packages waits for %v", name, packages.Needs)
 		}
 		for _, with := range []string{"plan", "rebase"} {
@@ -352,7 +405,7 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 		}
 	}
 	slices.Sort(privileged)
-	if want := []string{"audit.yml/audit", "deploy-shop.yml/deploy", "plan.yml/plan", "rebase.yml/land", "rebase.yml/rebase"}; !slices.Equal(privileged, want) {
+	if want := []string{"audit.yml/audit", "commands.yml/commands", "deploy-shop.yml/deploy", "plan.yml/plan", "rebase.yml/land", "rebase.yml/rebase", "rollback.yml/rollback"}; !slices.Equal(privileged, want) {
 		t.Errorf("jobs with secrets: %v, want %v", privileged, want)
 	}
 
@@ -645,8 +698,22 @@ func TestSlugScript(t *testing.T) {
 	}
 }
 
+// A run that was asked for a commit is about that one or fails.
+func TestWorkflowDeploysTheCommit(t *testing.T) {
+	_, files := workflows(t)
+	sha := strings.Repeat("a", 40)
+	for _, test := range []struct {
+		commit string
+		goes   bool
+	}{{"", true}, {sha, true}, {strings.Repeat("b", 40), false}, {sha[:12], false}, {"*", false}, {"$(touch pwned)", false}, {"\"$GITHUB_SHA\"", false}, {" " + sha, false}} {
+		if got := slugOf(t, files["deploy-shop.yml"], "shops/swicked", "", "COMMIT="+test.commit, "GITHUB_SHA="+sha); (got == "swicked") != test.goes {
+			t.Errorf("commit %q: slug %q", test.commit, got)
+		}
+	}
+}
+
 // slugOf runs the script of job shop as the runner would; "" is a script that fails.
-func slugOf(t *testing.T, workflow []byte, branch, shop string) string {
+func slugOf(t *testing.T, workflow []byte, branch, shop string, env ...string) string {
 	t.Helper()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -664,6 +731,7 @@ func slugOf(t *testing.T, workflow []byte, branch, shop string) string {
 	cmd := exec.Command(bash, "--noprofile", "--norc", "-eo", "pipefail", script)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GITHUB_OUTPUT=" + filepath.Join(dir, "output"), "BRANCH=" + branch, "SHOP=" + shop, "LC_ALL=C"}
+	cmd.Env = append(cmd.Env, env...)
 	said, failed := cmd.CombinedOutput()
 	if entries, err := os.ReadDir(dir); err != nil || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.Contains(e.Name(), "pwned") }) {
 		t.Fatalf("branch %q ran a command (%v)", branch, err)
@@ -758,8 +826,9 @@ func TestActionlintConfiguration(t *testing.T) {
 // TestReasonsAreDocumented holds docs/github.md against the code.
 func TestReasonsAreDocumented(t *testing.T) {
 	documented := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllSubmatch(readFile(t, "..", "..", "docs", "github.md"), -1) {
-		documented[string(m[1])] = ""
+	_, section, _ := strings.Cut(string(readFile(t, "..", "..", "docs", "github.md")), "| reason-code |")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(section, -1) {
+		documented[m[1]] = ""
 	}
 	if !maps.EqualFunc(documented, reasons, func(string, string) bool { return true }) {
 		t.Errorf("docs/github.md has %v, the code %v", slices.Sorted(maps.Keys(documented)), slices.Sorted(maps.Keys(reasons)))

@@ -417,9 +417,26 @@ func (r *rebasing) tell(ctx context.Context, l landing) error {
 	return nil
 }
 
+// held are the reasons why shops are held, by slug; "" is the whole fleet.
+func (r *rebasing) held(ctx context.Context) (map[string]string, error) {
+	list, err := (&holds{client: r.hub, now: r.door.Now}).list(ctx)
+	if err != nil {
+		return nil, err // nothing lands when nobody knows
+	}
+	out := map[string]string{}
+	for _, x := range list {
+		out[x.Shop] = "it is held by " + x.Owner + ": " + x.Reason
+	}
+	return out, nil
+}
+
 // candidates are what a round decides on. Only shops that are asked for have their checks read, where some are.
 func (r *rebasing) candidates(ctx context.Context, asked []string) ([]rebase.Candidate, error) {
 	began, err := r.began(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held, err := r.held(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -439,6 +456,11 @@ func (r *rebasing) candidates(ctx context.Context, asked []string) ([]rebase.Can
 			k.Hold = "it has the label " + labelHold
 		case !k.Landed && m.To != "" && r.heads[m.Slug] != m.To:
 			k.Hold = rebase.HeadBranch(m.Slug) + " is not what the branch becomes: run shopfleet rebase first"
+		case !k.Landed:
+			k.Hold = cmp.Or(held[m.Slug], held[""]) // its deploy would be refused
+			if f, ok := r.c.policy.Frozen(m.Slug, r.door.Now()); ok && k.Hold == "" {
+				k.Hold = "freeze " + f.Name + " until " + f.Ends(r.door.Now()).UTC().Format("2006-01-02 15:04 UTC") + ": " + f.Reason
+			}
 		}
 		if len(asked) > 0 && !slices.Contains(asked, m.Slug) {
 			list[i] = k
@@ -505,10 +527,11 @@ func (r *rebasing) release(ctx context.Context, m *rebase.Move) (rebase.Release,
 	}
 	// Those from before the landing are why it could land, and the plan's are no deploy's at any time: neither says that one ran.
 	landed := r.backups[m.Slug]
+	// Nor do our buttons.
 	before := append(r.c.policy.Rebase.ChecksOf(m.Slug), planCheck(m.Slug))
 	var last time.Time
 	for _, k := range checks {
-		if slices.Contains(before, k.Name) || !k.Pending() && k.Ended.Before(landed) {
+		if slices.Contains(before, k.Name) || isButton(k.Name) || !k.Pending() && k.Ended.Before(landed) {
 			continue
 		}
 		switch {
@@ -538,6 +561,7 @@ func (r *rebasing) checks(ctx context.Context, m *rebase.Move) (rebase.ChecksSta
 	green := map[string]bool{}
 	for _, k := range list {
 		switch {
+		case isButton(k.Name): // it waits for people, and nothing waits for it
 		case k.Green():
 			green[k.Name] = true
 		case !k.Pending():

@@ -19,8 +19,8 @@ import (
 // Each is about one commit, which the page showed: what was pushed since was not agreed to.
 
 var (
-	landWord  = regexp.MustCompile(`^/land(?: +([0-9a-f]{7,64}))?$`)
-	fleetWord = regexp.MustCompile(`^/(pause|resume|skip)(?: +([a-z0-9-]{1,63}))?$`)
+	landWord  = regexp.MustCompile(`^/land(?:[ \t]+([0-9a-f]{7,64}))?$`)
+	fleetWord = regexp.MustCompile(`^/(pause|resume|skip)(?:[ \t]+([a-z0-9-]{1,63}))?$`)
 )
 
 // firstLine of a comment is all that is read of it.
@@ -44,6 +44,27 @@ func (r *rebasing) mayPush(ctx context.Context, login string) (bool, error) {
 	}
 	r.may[login] = level == "write" || level == "admin" || level == "maintain"
 	return r.may[login], nil
+}
+
+// maySay says whether somebody may give an order by the fleet's rules, which is write access where they ask for no more.
+func (r *rebasing) maySay(ctx context.Context, verb, login string) (bool, error) {
+	rule := r.c.policy.Commands.Rule(verb)
+	if plainRule(rule) {
+		return r.mayPush(ctx, login)
+	}
+	key := verb + " " + login // no login has a blank
+	if may, known := r.may[key]; known {
+		return may, nil
+	}
+	may, _, err := r.door.may(ctx, r.hub, rule, verb, login)
+	if err != nil {
+		return false, err
+	}
+	if r.may == nil {
+		r.may = map[string]bool{}
+	}
+	r.may[key] = may
+	return may, nil
 }
 
 // commands are what people said to the round on the fleet's issue.
@@ -73,7 +94,7 @@ func (r *rebasing) commands(ctx context.Context) ([]rebase.Command, error) {
 		if k.Created.Before(began) {
 			continue // it was about a round before this one
 		}
-		may, err := r.mayPush(ctx, k.Author)
+		may, err := r.maySay(ctx, word[1], k.Author)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +149,7 @@ func (r *rebasing) approved(ctx context.Context, m *rebase.Move, pull github.Pul
 		if v := last[who]; v.State != "APPROVED" || v.Commit != m.To {
 			continue
 		}
-		if may, err := r.mayPush(ctx, who); err != nil || may {
+		if may, err := r.maySay(ctx, "land", who); err != nil || may {
 			return may, err
 		}
 	}
@@ -144,18 +165,16 @@ type heard struct {
 
 // askedFor are the shops that the event which started the run is about; none means the whole fleet.
 func (r *rebasing) askedFor() []string {
-	w := r.door.workflow
-	if w == nil {
-		return nil
-	}
-	event := w.context.Event
+	kind, event := r.door.event()
 	var slugs []string
 	switch {
-	case w.context.EventName == "issue_comment" && event.Issue != nil && event.Issue.Pull:
+	case kind == "issue_comment" && event.Issue != nil && event.Issue.Pull:
 		if slug := r.shopOf(event.Issue.Number); slug != "" {
 			slugs = append(slugs, slug)
 		}
-	case w.context.EventName == "issues" && event.Issue != nil:
+	case kind == "check_run":
+		slugs = append(slugs, r.door.order.Shop)
+	case kind == "issues" && event.Issue != nil:
 		before := report.ParseChecked(event.BodyBefore)
 		for _, box := range report.ParseChecked(event.Issue.Body) {
 			if !slices.Contains(before, box) {
@@ -166,16 +185,43 @@ func (r *rebasing) askedFor() []string {
 	return slugs
 }
 
+// event is what happened on GitHub that the door carries something out for; none on a laptop.
+func (d *Door) event() (kind string, e github.Event) {
+	switch {
+	case d.order != nil && d.order.Event.CheckRun != nil:
+		return "check_run", d.order.Event
+	case d.order != nil:
+		return "issue_comment", d.order.Event
+	case d.workflow != nil:
+		return d.workflow.context.EventName, d.workflow.context.Event
+	}
+	return "", e
+}
+
+// claim says whether the comment is this run's to answer: of several that ask, the App's server among them, one is. An order
+// was claimed by the desk.
+func (r *rebasing) claim(ctx context.Context, comment int64) (bool, error) {
+	if r.door.order != nil {
+		return true, nil
+	}
+	fresh, err := r.hub.React(ctx, comment, "eyes")
+	if err != nil {
+		return false, fmt.Errorf("answering comment %d: %w", comment, err)
+	}
+	return fresh, nil
+}
+
 // hear answers the event that started the run, if it is one of these. done says that nothing more is to be done.
 func (r *rebasing) hear(ctx context.Context) (done bool, err error) {
-	w := r.door.workflow
-	if w == nil || r.flags.dry {
+	kind, event := r.door.event()
+	if r.flags.dry {
 		return false, nil
 	}
-	event := w.context.Event
-	switch w.context.EventName {
+	switch kind {
 	case "issue_comment":
 		return r.hearComment(ctx, event)
+	case "check_run":
+		return true, r.hearButton(ctx)
 	case "issues":
 		return true, r.hearBoxes(ctx, event)
 	}
@@ -202,10 +248,11 @@ func (r *rebasing) hearComment(ctx context.Context, event github.Event) (done bo
 		word := landWord.FindStringSubmatch(line)
 		slug := r.shopOf(event.Issue.Number)
 		if word == nil || slug == "" {
+			r.decline("This is said on the pull request of a rebase, as /land or /land and a commit, and what is about the round on the fleet's issue. Nothing was done.\n")
 			return true, nil
 		}
-		if _, err := r.hub.React(ctx, k.ID, "eyes"); err != nil {
-			return true, fmt.Errorf("answering comment %d: %w", k.ID, err)
+		if mine, err := r.claim(ctx, k.ID); err != nil || !mine {
+			return true, err
 		}
 		return true, r.wish(ctx, heard{slug: slug, sha: word[1], by: k.Author}, event.Issue.Number, fmt.Sprint("comment ", k.ID))
 	}
@@ -213,10 +260,12 @@ func (r *rebasing) hearComment(ctx context.Context, event github.Event) (done bo
 	if err != nil {
 		return true, fmt.Errorf("looking for the fleet's issue: %w", err)
 	}
-	if issue.Number != event.Issue.Number || fleetWord.FindString(line) == "" {
+	said := fleetWord.FindStringSubmatch(line)
+	if issue.Number != event.Issue.Number || said == nil {
+		r.decline("This is said on the fleet's issue, or /land on a rebase's pull request. Nothing was done.\n")
 		return true, nil
 	}
-	may, err := r.mayPush(ctx, k.Author)
+	may, err := r.maySay(ctx, said[1], k.Author)
 	if err != nil {
 		return true, err
 	}
@@ -227,7 +276,31 @@ func (r *rebasing) hearComment(ctx context.Context, event github.Event) (done bo
 	if _, err := r.hub.React(ctx, k.ID, word); err != nil {
 		return true, fmt.Errorf("answering comment %d: %w", k.ID, err)
 	}
+	if o := r.door.order; o != nil && may {
+		o.page = map[string]string{
+			"pause": "Nothing lands until somebody says " + report.Code("/resume") + " here.\n", "resume": "What may land lands again.\n",
+			"skip": report.Code(said[2]) + " is left out of this round.\n",
+		}[said[1]]
+	}
 	return !may, nil // a tick reads it with all others
+}
+
+// decline says in the answer to an order why nothing came of it; without an order nobody is answered.
+func (r *rebasing) decline(text string) {
+	if o := r.door.order; o != nil {
+		o.page, o.outcome = text, outcomeRefused
+	}
+}
+
+// hearButton hears the button of a commit that a rebase made.
+func (r *rebasing) hearButton(ctx context.Context) error {
+	o := r.door.order
+	pull, open := r.pulls[o.Shop]
+	if !open {
+		r.decline("Its pull request is not open any more. Nothing was done.\n")
+		return nil
+	}
+	return r.wish(ctx, heard{slug: o.Shop, sha: o.about, by: o.By}, pull.Number, "button")
 }
 
 // hearBoxes hears the boxes that this edit of the fleet's issue ticked, and no others: who ticked those is not known. What the
@@ -259,23 +332,32 @@ func (r *rebasing) hearBoxes(ctx context.Context, event github.Event) error {
 // wish carries out that somebody wants a shop to land: now, or when its checks are green. What it comes to is said on the
 // pull request.
 func (r *rebasing) wish(ctx context.Context, h heard, number int, how string) error {
+	outcome := outcomeRefused // what is said here is why it did not land
 	say := func(text string) error {
+		if o := r.door.order; o != nil {
+			o.page, o.outcome = text, outcome
+			return nil
+		}
 		marker := "<!-- shopfleet:answer " + how + " -->"
 		if _, err := r.hub.PutComment(ctx, number, marker, "**shopfleet**: "+text, true); err != nil {
 			return fmt.Errorf("answering on pull request %d: %w", number, err)
 		}
 		return nil
 	}
-	may, err := r.mayPush(ctx, h.by)
+	may, err := r.maySay(ctx, "land", h.by)
 	if err != nil {
 		return err
 	}
 	if !may {
 		how = "stranger" // one answer for all of them: GitHub takes 500 new comments an hour, and anybody can ask for more
-		return say(fmt.Sprintf("%s may not push to this repository, so that nothing lands.", report.Code(h.by)))
+		if plainRule(r.c.policy.Commands.Rule("land")) {
+			return say(fmt.Sprintf("%s may not push to this repository, so that nothing lands.", report.Code(h.by)))
+		}
+		return say(fmt.Sprintf("%s may not land by %s, so that nothing does.", report.Code(h.by), report.Code("commands: in "+policyFile)))
 	}
 	m := r.move(h.slug)
 	if m.Settled() {
+		outcome = outcomeDone
 		return say("the branch is on main already.")
 	}
 	page := shown(r.pulls[h.slug].Body)
@@ -313,6 +395,7 @@ func (r *rebasing) wish(ctx context.Context, h heard, number int, how string) er
 	case k.Checks == rebase.ChecksFailed:
 		return say("it does not land: a check failed.")
 	case k.Checks != rebase.ChecksPassed:
+		outcome = outcomeWaiting
 		return say("it lands when its checks are green.")
 	}
 	commands, err := r.commands(ctx)
@@ -320,6 +403,7 @@ func (r *rebasing) wish(ctx context.Context, h heard, number int, how string) er
 		return err
 	}
 	if paused := rebase.Paused(commands); paused != nil { // by somebody else, of whom this one may not know
+		outcome = outcomeWaiting
 		return say(report.Code(paused.By) + " said " + report.Code("/pause") + ". It lands after a " + report.Code("/resume") + ", when its wave has come.")
 	}
 	err = r.landAll(ctx, []string{h.slug})

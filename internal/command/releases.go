@@ -159,7 +159,7 @@ func (d *Door) printReleases(slug, live, unknown string, list []release) error {
 		case r.Outside:
 			state = style.Yellow("released outside")
 		}
-		words := []string{r.Created.UTC().Format("2006-01-02 15:04"), r.VersionID, state}
+		words := []string{r.Created.UTC().Format("2006-01-02 15:04"), r.VersionID, "entry " + r.ID, state}
 		if r.Live {
 			words = append(words, style.Bold("live"))
 		}

@@ -30,6 +30,10 @@ type shopResult struct {
 	Hint     string            `json:"hint,omitempty"`
 	// Journal says what the journal lacks about the live version; "" when it lacks nothing, or nobody looked.
 	Journal string `json:"journal,omitempty"`
+	// Rollback is where the shop goes back to, Hold how it is held since, and NotRecorded what could not be written down.
+	Rollback    *deploy.RollbackPlan `json:"rollback,omitempty"`
+	Hold        string               `json:"hold,omitempty"`
+	NotRecorded []string             `json:"not_recorded,omitempty"`
 	// By is what stands at the branch instead of the commit, with status superseded.
 	By string `json:"superseded_by,omitempty"`
 
@@ -46,6 +50,7 @@ const (
 	statusSuperseded = "superseded" // another commit is the branch's by now; its own run deploys it
 	statusSkipped    = "skipped"    // there is nothing to do for this event
 	statusRestored   = "restored"
+	statusRolledBack = "rolled-back"
 	statusFindings   = "findings"
 	statusFailed     = "failed"
 )
@@ -57,6 +62,11 @@ var reasons = map[string]string{
 	"gate-failed-before-release": "the version did not pass before its release, and took no traffic",
 	"gate-failed":                "the release did not pass its gate, and there is no version before it",
 	"gate-failed-after-contract": "the release does not pass its gate any more since migrations took something away",
+	"rollback-gate-failed":       "the shop went back, and what is live now does not pass its gate either",
+	"not-confirmed":              "nobody confirmed it in time, and nothing was done",
+	"hold-failed":                "nobody could tell on GitHub whether the shop is held, and nothing was done",
+	"shop-held":                  "the shop is held, and was not deployed",
+	"shop-frozen":                "fleet.yml has a freeze now, and the shop was not deployed",
 	"unhealthy":                  "nothing changed, and the live release does not pass its gate",
 	"plan-stale":                 "the branch or the account changed since the plan was made",
 	"cancelled":                  "it was cancelled",
@@ -76,6 +86,8 @@ func reason(status string, err error) string {
 	var cf *cloudflare.Error
 	var gh *github.Error
 	switch {
+	case errors.As(err, &gate) && gate.Back:
+		return "rollback-gate-failed"
 	case errors.As(err, &gate) && gate.Before:
 		return "gate-failed-before-release"
 	case errors.As(err, &gate) && gate.Restored != "":
@@ -92,6 +104,8 @@ func reason(status string, err error) string {
 		return "cancelled"
 	case errors.As(err, new(*deploy.JournalError)):
 		return "journal-failed"
+	case errors.As(err, new(*holdError)), errors.As(err, new(*deploy.HoldError)):
+		return "hold-failed"
 	case exitCode(err) == ExitUsage:
 		return "usage"
 	case errors.As(err, &gh), errors.As(err, new(*github.NotFoundError)), errors.As(err, new(*github.RateLimitError)):
@@ -143,6 +157,11 @@ func result(slug string, plan *deploy.Plan, outcome *deploy.Outcome, err error) 
 		r.Status = statusUnchanged
 	}
 	r.Reason = reason(r.Status, err)
+	for _, f := range findings(err) {
+		if f.Rule == "shop-held" || f.Rule == "shop-frozen" {
+			r.Reason = f.Rule // nobody's mistake: it can be deployed later
+		}
+	}
 	return r
 }
 
@@ -156,8 +175,12 @@ func because(slug, status string, list []deploy.Finding) shopResult {
 
 // found are the findings of a result, wherever it keeps them.
 func (r shopResult) found() []deploy.Finding {
-	if r.Plan != nil && len(r.Findings) == 0 {
+	switch {
+	case len(r.Findings) > 0:
+	case r.Plan != nil:
 		return r.Plan.Findings
+	case r.Rollback != nil:
+		return r.Rollback.Findings
 	}
 	return r.Findings
 }
@@ -181,6 +204,9 @@ func (d *Door) results(list []shopResult, rehearsed int, asJSON bool) error {
 	code := gravest(list)
 	if d.workflow != nil {
 		d.workflow.results = append(d.workflow.results, list...)
+	}
+	if d.order != nil {
+		d.order.results = append(d.order.results, list...)
 	}
 	if asJSON {
 		page := struct {
@@ -206,7 +232,7 @@ func (d *Door) results(list []shopResult, rehearsed int, asJSON bool) error {
 // gravities are the exit codes, and the statuses that go with the first of them, from the least grave on.
 var (
 	gravities = []int{ExitDone, ExitFindings, ExitGate, ExitUsage, ExitFailed}
-	quiet     = []string{statusUnchanged, statusChecked, statusPlanned, statusReleased, statusAdopted, statusSuperseded, statusSkipped}
+	quiet     = []string{statusUnchanged, statusChecked, statusPlanned, statusReleased, statusRolledBack, statusAdopted, statusSuperseded, statusSkipped}
 )
 
 // gravity orders results by how much there is to say of them.
@@ -268,6 +294,8 @@ func (r shopResult) print(w io.Writer, style report.Style) error {
 	list := r.Findings
 	var err error
 	switch {
+	case r.Rollback != nil:
+		err = report.Rollback(&b, style, r.Rollback, r.Outcome)
 	case done:
 		err = report.Outcome(&b, style, r.Outcome)
 		if r.err == nil {
@@ -297,6 +325,16 @@ func (r shopResult) print(w io.Writer, style report.Style) error {
 	if r.Journal != "" {
 		fmt.Fprintf(&b, "  journal: %s\n", report.Clean(r.Journal))
 	}
+	if r.Hold != "" {
+		fmt.Fprintf(&b, "  %s %s", style.Yellow("held:"), report.Clean(r.Hold))
+		if r.Rollback != nil {
+			fmt.Fprintf(&b, "; shopfleet release-hold %s lifts it", report.Clean(r.Shop))
+		}
+		b.WriteString("\n")
+	}
+	for _, what := range r.NotRecorded {
+		fmt.Fprintf(&b, "  %s %s\n", style.Yellow("not recorded:"), report.Clean(what))
+	}
 	err = errors.Join(err, report.Findings(&b, style, list))
 	if r.Error != "" {
 		fmt.Fprintf(&b, "  %s %s\n", style.Red("error:"), r.Error)
@@ -312,9 +350,9 @@ func (r shopResult) print(w io.Writer, style report.Style) error {
 }
 
 func summary(counts map[string]int, total int) string {
-	s := fmt.Sprintf("%d shops:", total)
-	sep := " "
-	for _, status := range []string{statusReleased, statusAdopted, statusUnchanged, statusPlanned, statusChecked, statusSuperseded, statusSkipped, statusFindings, statusRestored, statusFailed} {
+	s := fmt.Sprintf("%d shops", total)
+	sep := ": "
+	for _, status := range []string{statusReleased, statusRolledBack, statusAdopted, statusUnchanged, statusPlanned, statusChecked, statusSuperseded, statusSkipped, statusFindings, statusRestored, statusFailed} {
 		if n := counts[status]; n > 0 {
 			s += fmt.Sprintf("%s%d %s", sep, n, status)
 			sep = ", "

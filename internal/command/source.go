@@ -415,10 +415,17 @@ func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, m
 	if c.door.workflow != nil {
 		src.NoBuildCommand = "it could read the credentials of the workflow's step"
 	}
-	if id := c.door.Getenv("GITHUB_RUN_ID"); id != "" {
-		src.Run = &deploy.Run{ID: id, URL: c.door.Getenv("GITHUB_SERVER_URL") + "/" + c.door.Getenv("GITHUB_REPOSITORY") + "/actions/runs/" + id}
-	}
+	src.Run = c.door.workflowRun()
 	return src, nil
+}
+
+// workflowRun is the run of the workflow that the door is in; nil outside of one.
+func (d *Door) workflowRun() *deploy.Run {
+	id := d.Getenv("GITHUB_RUN_ID")
+	if id == "" {
+		return nil
+	}
+	return &deploy.Run{ID: id, URL: d.Getenv("GITHUB_SERVER_URL") + "/" + d.Getenv("GITHUB_REPOSITORY") + "/actions/runs/" + id}
 }
 
 // buildEnviron is what a build.command may know of the caller's environment.
