@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/kvick/shopfleet/internal/app"
 	"github.com/kvick/shopfleet/internal/command"
 )
 
@@ -45,7 +46,7 @@ func run(transport http.RoundTripper) int {
 
 		Transport: transport,
 	}
-	return command.Run(ctx, door, worldCommands(door)...)
+	return command.Run(ctx, door, append(worldCommands(door), app.Commands(door)...)...)
 }
 
 func buildVersion() string {
