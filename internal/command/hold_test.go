@@ -340,3 +340,37 @@ func TestHoldBelowAShop(t *testing.T) {
 		}
 	}
 }
+
+// TestGuardTellsOfOthers: a rollback that did nothing leaves what it found, and says so where somebody else changed that.
+func TestGuardTellsOfOthers(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		w := newOffice(t)
+		h, ctx := w.holds(t), t.Context()
+		mine, placed, err := h.place(ctx, w.heldBy("alice"))
+		if err != nil || !placed {
+			t.Fatal(placed, err)
+		}
+		g := &guard{r: &returning{door: &Door{Now: w.clock}, holds: h}, mine: mine}
+		if before {
+			x := w.heldBy("carol")
+			g.before = &x
+		}
+		theirs, swapped, err := w.holds(t).replace(ctx, mine, w.heldBy("bob"))
+		if err != nil || !swapped {
+			t.Fatal(swapped, err)
+		}
+		if _, err := g.end(ctx, cameNowhere, shopResult{Shop: "swicked"}); err == nil {
+			t.Errorf("before %v: bob's hold was in the way, and nothing was said", before)
+		}
+		if there, err := h.of(ctx, "swicked"); err != nil || there == nil || there.Owner != "bob" {
+			t.Errorf("before %v: %+v, %v, want bob's hold", before, there, err)
+		}
+		g.mine = theirs
+		if _, err := g.end(ctx, cameNowhere, shopResult{Shop: "swicked"}); err != nil {
+			t.Errorf("before %v: %v", before, err)
+		}
+		if there, err := h.of(ctx, "swicked"); err != nil || (there != nil) != before || before && there.Owner != "carol" {
+			t.Errorf("before %v: %+v, %v", before, there, err)
+		}
+	}
+}

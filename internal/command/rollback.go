@@ -547,26 +547,17 @@ func howFar(p *deploy.RollbackPlan, out *deploy.RollbackOutcome, err error) reac
 func (g *guard) end(ctx context.Context, came reached, x shopResult) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	h, d := g.r.holds, g.r.door
+	d := g.r.door
 	switch b := g.before; {
-	case came == cameNowhere && b == nil:
-		_, err := h.lift(ctx, g.mine)
-		return "", err
 	case came == cameNowhere:
-		_, _, err := h.replace(ctx, g.mine, *b)
-		return "", err
+		return "", g.leave(ctx, b)
 	case came == cameHalfway: // its time is over, so that it can be said again at once
 		over := *g.mine
 		over.Expires = d.Now().UTC()
-		_, swapped, err := h.replace(ctx, g.mine, over)
-		if err == nil && !swapped {
-			err = errors.New("somebody changed it meanwhile")
-		}
-		return "a rollback began and did not end, so look at what is live", err
+		return "a rollback began and did not end, so look at what is live", g.leave(ctx, &over)
 	case b != nil && !b.cut && (x.Rollback.Done || b.Bad != "" && b.Order != "" && b.Order == g.mine.Order):
 		// It had happened before: what stands there was put there since, by people or by this order's run before.
-		_, _, err := h.replace(ctx, g.mine, *b)
-		return b.Reason, err
+		return b.Reason, g.leave(ctx, b)
 	}
 	plan, bad := x.Rollback, x.Outcome.PreviousVersionID
 	reason := fmt.Sprintf("rolled back from version %s to %s", shortVersion(bad), shortVersion(plan.Target.VersionID))
@@ -581,11 +572,21 @@ func (g *guard) end(ctx context.Context, came reached, x shopResult) (string, er
 		reason += fmt.Sprintf(" (held before by %s: %s)", b.Owner, b.Reason)
 	}
 	held := Hold{Shop: x.Shop, Owner: d.asker(), Reason: reason, Created: d.Now().UTC(), By: "rollback", State: holdHeld, Order: d.orderID(), Bad: bad}
-	_, swapped, err := h.replace(ctx, g.mine, held)
+	return reason, g.leave(ctx, &held)
+}
+
+// leave puts a hold in the place of the rollback's own; nil is none.
+func (g *guard) leave(ctx context.Context, x *Hold) (err error) {
+	swapped := false
+	if x == nil {
+		swapped, err = g.r.holds.lift(ctx, g.mine)
+	} else {
+		_, swapped, err = g.r.holds.replace(ctx, g.mine, *x)
+	}
 	if err == nil && !swapped {
 		err = errors.New("somebody changed it meanwhile")
 	}
-	return reason, err
+	return err
 }
 
 func shortVersion(id string) string { return id[:min(8, len(id))] }
