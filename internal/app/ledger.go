@@ -87,8 +87,8 @@ func (l *ledger) learn(now time.Time, list []github.Sent, what func(guid string)
 	}
 }
 
-// due are the deliveries to ask for now, orders before the rest, then the oldest first, and at most limit of them: those that are not seen to be taken or
-// done here, were asked for less than maxAgain times, and not a moment ago.
+// due are the deliveries to ask for now, orders before the rest, then the oldest first, and at most limit of them: those
+// that are not seen to be taken or done here, were asked for less than maxAgain times, and not a moment ago.
 func (l *ledger) due(now time.Time, limit int, what func(guid string) mark) []*debt {
 	var list []*debt
 	for guid, d := range l.owing {
