@@ -52,8 +52,11 @@ func (c *checker) all() {
 	c.accounts()
 	c.overlay()
 	c.overlayKeys()
-	c.names([]string{"secrets", "required"}, p.Secrets.Required, secretName, problem{ruleSecretName,
-		"%s is no name of a secret", "letters, digits and _, not beginning with a digit", ""})
+	c.secrets()
+	c.backups()
+	c.budget()
+	c.onboard()
+	c.offboard()
 	c.names([]string{"migrations", "deny_columns"}, p.Migrations.DenyColumns, columnName, problem{ruleColumnName,
 		"%s is no column name", "letters, digits and _, not beginning with a digit", ""})
 	c.requests()

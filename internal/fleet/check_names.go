@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -161,10 +162,11 @@ func (c *checker) publicSite(at mark, site string) {
 // listed are the slugs of shops:, in the order of the file.
 func (c *checker) listed() []string {
 	slugs := slices.Collect(maps.Keys(c.policy.Shops))
-	slices.SortFunc(slugs, func(a, b string) int {
+	sort.Slice(slugs, func(i, j int) bool {
+		a, b := slugs[i], slugs[j]
 		x, _ := c.entry("shops", a)
 		y, _ := c.entry("shops", b)
-		return cmp.Or(cmp.Compare(x.key.line, y.key.line), cmp.Compare(x.key.column, y.key.column))
+		return cmp.Or(cmp.Compare(x.key.line, y.key.line), cmp.Compare(x.key.column, y.key.column)) < 0
 	})
 	return slugs
 }

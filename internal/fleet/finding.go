@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -51,14 +52,14 @@ func (fs Findings) sorted() error {
 	if len(fs) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(fs, func(a, b Finding) int {
+	sort.SliceStable(fs, func(i, j int) bool {
 		return cmp.Or(
-			cmp.Compare(a.File, b.File),
-			cmp.Compare(a.Line, b.Line),
-			cmp.Compare(a.Column, b.Column),
-			cmp.Compare(a.Rule, b.Rule),
-			cmp.Compare(a.Message, b.Message),
-		)
+			cmp.Compare(fs[i].File, fs[j].File),
+			cmp.Compare(fs[i].Line, fs[j].Line),
+			cmp.Compare(fs[i].Column, fs[j].Column),
+			cmp.Compare(fs[i].Rule, fs[j].Rule),
+			cmp.Compare(fs[i].Message, fs[j].Message),
+		) < 0
 	})
 	return slices.Compact(fs)
 }

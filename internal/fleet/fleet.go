@@ -57,9 +57,18 @@ type Policy struct {
 	Freezes []Freeze `yaml:"freezes,omitempty"`
 	// Who may give orders in comments on GitHub.
 	Commands Commands `yaml:"commands,omitempty"`
+	// Buckets that backups are written to, by a name of your choice. They are apart from the shops' accounts, so that what happens to those does not happen to them.
+	Backups []BackupStore `yaml:"backups,omitempty"`
+	// What a shop may cost.
+	Budget Budget `yaml:"budget,omitempty"`
+	// What a new shop begins with.
+	Onboard Onboard `yaml:"onboard,omitempty"`
+	// How shops leave.
+	Offboard Offboard `yaml:"offboard,omitempty"`
 
-	file   string
-	places map[string]place
+	file     string
+	places   map[string]place
+	overlays map[string]string // account of a shop by its own branch; see WithAccounts
 }
 
 // Naming holds the naming rules.
@@ -161,6 +170,106 @@ type Database struct {
 type Secrets struct {
 	// Secrets that every shop must have before it is deployed.
 	Required []string `yaml:"required,omitempty"`
+	// Secrets that a shop may have. A bundle holds no others.
+	Optional []string `yaml:"optional,omitempty"`
+	// What is known of single secrets, by their name.
+	About []SecretAbout `yaml:"about,omitempty"`
+	// The file on a shop's branch that holds its secrets, encrypted by age: dotenv lines inside. Default: shop-overrides/secrets.env.age.
+	Bundle string `yaml:"bundle,omitempty"`
+	// Who can open bundles: age public keys (age1…). Without one no bundle can be written.
+	Recipients []string `yaml:"recipients,omitempty"`
+	// Name of the environment variable that holds the age identity which opens bundles; never the identity itself. Default: SHOPFLEET_AGE_KEY.
+	Key string `yaml:"key,omitempty"`
+	// What becomes of a secret of the Worker that no source has any more: keep it or delete it. Required ones are never deleted. Default: keep.
+	Removed string `yaml:"removed,omitempty"`
+}
+
+// SecretAbout is what is known of one secret.
+type SecretAbout struct {
+	Name string `yaml:"-"` // the key it stands under
+	// What it is for, and where it comes from.
+	Description string `yaml:"description,omitempty"`
+	// Regular expression (RE2) that the whole value has to match, such as sk_(live|test)_[A-Za-z0-9]+.
+	Format string `yaml:"format,omitempty"`
+	// How old the value may become before status asks for a new one. Default: it may stay.
+	Rotate time.Duration `yaml:"rotate,omitempty"`
+}
+
+// Describe is what the file says of a secret; only its Name is set when it says nothing.
+func (s Secrets) Describe(name string) SecretAbout {
+	for _, a := range s.About {
+		if a.Name == name {
+			return a
+		}
+	}
+	return SecretAbout{Name: name}
+}
+
+// The values of Secrets.Removed.
+const (
+	RemovedKeep   = "keep"
+	RemovedDelete = "delete"
+)
+
+// BackupStore is an R2 bucket that backups are written to.
+type BackupStore struct {
+	Name string `yaml:"-"` // the key it stands under
+	// Account id: 32 hexadecimal digits.
+	Account string `yaml:"account"`
+	// The bucket.
+	Bucket string `yaml:"bucket"`
+	// What the keys of objects begin with. Default: nothing.
+	Prefix string `yaml:"prefix,omitempty"`
+	// Name of the environment variable that holds the API token. Default: CLOUDFLARE_BACKUP_TOKEN.
+	Token string `yaml:"token,omitempty"`
+}
+
+// Budget is what a shop may cost in a month, in US cents. Defaults are those of the product's cost table.
+type Budget struct {
+	// Worker requests and CPU time. Default: 50.
+	Worker int `yaml:"worker,omitempty"`
+	// Rows that D1 reads. Default: 100.
+	D1Reads int `yaml:"d1_reads,omitempty"`
+	// Rows that D1 writes. Default: 40.
+	D1Writes int `yaml:"d1_writes,omitempty"`
+	// D1 storage. Default: 5.
+	D1Storage int `yaml:"d1_storage,omitempty"`
+	// R2 storage. Default: 7.
+	R2Storage int `yaml:"r2_storage,omitempty"`
+	// R2 operations. Default: 5.
+	R2Operations int `yaml:"r2_operations,omitempty"`
+	// KV. Default: 10.
+	KV int `yaml:"kv,omitempty"`
+	// AI gateway. Default: 1500.
+	AI int `yaml:"ai,omitempty"`
+	// All of it but the AI gateway. Default: 210.
+	Total int `yaml:"total,omitempty"`
+}
+
+// Onboard says what a new shop begins with. What it leaves out is taken from the shops that are there.
+type Onboard struct {
+	// Name of the binding of the D1 database, such as DB. Default: what the other shops have, or DB.
+	D1 string `yaml:"d1,omitempty"`
+	// Name of the binding of the R2 bucket. Default: what the other shops have, or BUCKET.
+	R2 string `yaml:"r2,omitempty"`
+	// Name of the binding of the KV namespace. Default: what the other shops have, or KV.
+	KV string `yaml:"kv,omitempty"`
+	// Vars of the Worker, by name. {slug}, {name}, {hostname}, {worker} and {zone} stand for the shop's. Default: SHOP_SLUG, SHOP_NAME, and what all other shops have in common.
+	Vars map[string]string `yaml:"vars,omitempty"`
+	// How the hostname reaches the Worker: route (a proxied DNS record and a route, which is there at once) or custom_domain (with a certificate of its own, of which a zone has a hundred). Default: route.
+	Hostname string `yaml:"hostname,omitempty"`
+}
+
+// The values of Onboard.Hostname.
+const (
+	HostnameRoute        = "route"
+	HostnameCustomDomain = "custom_domain"
+)
+
+// Offboard says how shops leave.
+type Offboard struct {
+	// How long everything stays, unreachable, before it may be deleted, from 0s to 2160h. Default: 720h.
+	Grace time.Duration `yaml:"grace,omitempty"`
 }
 
 // MigrationPolicy restricts migrations.
@@ -295,6 +404,23 @@ func (p *Policy) setDefaults() {
 	setDefault(&p.Rebase.Land, LandGreen)
 	setDefault(&p.Rebase.Replay, ReplayOffer)
 	setDefault(&p.Rebase.Waves.StopAt, 1)
+	setDefault(&p.Onboard.Hostname, HostnameRoute)
+	setDefault(&p.Secrets.Bundle, "shop-overrides/secrets.env.age")
+	setDefault(&p.Secrets.Key, "SHOPFLEET_AGE_KEY")
+	setDefault(&p.Secrets.Removed, RemovedKeep)
+	for i := range p.Backups {
+		setDefault(&p.Backups[i].Token, "CLOUDFLARE_BACKUP_TOKEN")
+	}
+	b := &p.Budget
+	setDefault(&b.Worker, 50)
+	setDefault(&b.D1Reads, 100)
+	setDefault(&b.D1Writes, 40)
+	setDefault(&b.D1Storage, 5)
+	setDefault(&b.R2Storage, 7)
+	setDefault(&b.R2Operations, 5)
+	setDefault(&b.KV, 10)
+	setDefault(&b.AI, 1500)
+	setDefault(&b.Total, 210)
 }
 
 func setDefault[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }

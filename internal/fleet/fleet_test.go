@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -234,5 +235,37 @@ func TestDocumentedPolicyIsGood(t *testing.T) {
 	}
 	if got := p.Rebase.ChecksOf("swicked"); len(got) != 1 || got[0] != "shopfleet plan: swicked" {
 		t.Errorf("a landing waits for %q", got)
+	}
+}
+
+// TestEveryKeyIsDocumented holds docs/fleet.md against the schema: each key stands in the policy that it shows, or in a
+// table by its whole path or as a further one of its section.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	var schema any
+	if err := json.Unmarshal(read(t, "schema.json"), &schema); err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]bool{}
+	var walk func(v any)
+	walk = func(v any) {
+		m, _ := v.(map[string]any)
+		for name, x := range m {
+			if list, ok := x.(map[string]any); ok && name == "properties" {
+				for key := range list {
+					keys[key] = true
+				}
+			}
+			walk(x)
+		}
+	}
+	walk(schema)
+	if len(keys) < 60 {
+		t.Fatalf("only %d keys found in the schema", len(keys))
+	}
+	text := string(read(t, "../../docs/fleet.md"))
+	for key := range keys {
+		if !regexp.MustCompile("(?m)(^ *|[{,] ?)" + key + ":|`([a-z_0-9.<>A-Z]*\\.)?" + key + "`").MatchString(text) {
+			t.Errorf("docs/fleet.md lacks %s", key)
+		}
 	}
 }

@@ -119,7 +119,7 @@ func (f Freeze) Next(now time.Time) (from, until time.Time, ok bool) {
 }
 
 // orders are the commands that people give on GitHub. A rule for one that is misspelt would protect nothing.
-var orders = []string{"audit", "deploy", "help", "hold", "land", "pause", "plan", "rebase", "release-hold", "resume", "rollback", "skip"}
+var orders = []string{"audit", "cost", "deploy", "help", "hold", "land", "move", "offboard", "onboard", "pause", "plan", "rebase", "release-hold", "restore", "resume", "rollback", "secrets", "skip", "status"}
 
 const week = 7 * 24 * 60 // minutes
 

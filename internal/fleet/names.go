@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -62,6 +63,8 @@ type Shop struct {
 
 	// Others are the further things it may be bound to: names, or ids, by type of binding.
 	Others map[string][]string
+	// Identity is where its stores say whose they are.
+	Identity Identity `json:"-"`
 }
 
 // Owns says whether a thing is this shop's by the fleet policy: typ is a type of binding on the wire, name what the thing
@@ -120,10 +123,36 @@ func (p *Policy) Shop(slug string) (Shop, error) {
 	return s, nil
 }
 
+// WithAccounts is the policy for shops whose own branches say which account they are on: names of accounts by slug, besides
+// those that are known already. What shops: says counts more, so that a branch cannot take a shop off the account that it is
+// pinned to.
+func (p *Policy) WithAccounts(accounts map[string]string) *Policy {
+	own := *p
+	own.overlays = maps.Clone(p.overlays)
+	if own.overlays == nil {
+		own.overlays = map[string]string{}
+	}
+	maps.Copy(own.overlays, accounts)
+	return &own
+}
+
+// AccountOf is the account with this id; ok is false when the fleet has none.
+func (p *Policy) AccountOf(id string) (account Account, ok bool) {
+	for _, a := range p.Accounts {
+		if a.ID == id {
+			return a, true
+		}
+	}
+	return Account{}, false
+}
+
+// AccountNamed is the account with this name; ok is false when the fleet has none.
+func (p *Policy) AccountNamed(name string) (account Account, ok bool) { return p.account(name) }
+
 // shop applies the rules and the exception, without judging the result.
 func (p *Policy) shop(slug string) Shop {
 	e := p.Shops[slug]
-	account, ok := p.account(e.Account)
+	account, ok := p.account(cmp.Or(e.Account, p.overlays[slug]))
 	if !ok {
 		account, _ = p.account(p.DefaultAccount)
 	}
@@ -147,6 +176,7 @@ func (p *Policy) shop(slug string) Shop {
 		Hostnames:  slices.Clone(e.Hostnames),
 		PublicSite: name(p.Naming.PublicSite, e.PublicSite),
 		Others:     p.others(slug, e),
+		Identity:   p.Identity,
 	}
 }
 

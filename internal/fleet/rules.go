@@ -29,6 +29,11 @@ const (
 	ruleMoment = "date-time" // not a date and time with its offset
 	ruleFreeze = "freeze"    // a freeze that does not say when it is
 
+	// Secrets.
+	ruleUnknownSecret = "secret-unknown"   // about: a name that is neither required nor optional
+	ruleSecretFormat  = "secret-format"    // not a regular expression
+	ruleRecipient     = "secret-recipient" // not an age public key
+
 	// Names.
 	ruleProduct      = "product-name"
 	ruleSlug         = "slug"          // not a DNS label

@@ -35,6 +35,10 @@ func generate(t *testing.T) []byte {
 			return &invopop.Schema{Type: "string", Pattern: momentShape.String()}
 		case reflect.TypeFor[[]Freeze]():
 			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/Freeze"}}
+		case reflect.TypeFor[[]SecretAbout]():
+			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/SecretAbout"}}
+		case reflect.TypeFor[[]BackupStore]():
+			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/BackupStore"}}
 		case reflect.TypeFor[[]Account]():
 			return &invopop.Schema{Type: "object", AdditionalProperties: &invopop.Schema{Ref: "#/$defs/Account"}}
 		case reflect.TypeFor[[]Shared]():
@@ -51,6 +55,12 @@ func generate(t *testing.T) []byte {
 	shared := r.Reflect(&Shared{})
 	shared.Version = ""
 	root.Definitions["Shared"] = shared
+	about := r.Reflect(&SecretAbout{})
+	about.Version = ""
+	root.Definitions["SecretAbout"] = about
+	store := r.Reflect(&BackupStore{})
+	store.Version = ""
+	root.Definitions["BackupStore"] = store
 	freeze := r.Reflect(&Freeze{})
 	freeze.Version = ""
 	root.Definitions["Freeze"] = freeze
@@ -108,7 +118,12 @@ func generate(t *testing.T) []byte {
 	pattern("Exception", hostname, "hostnames", "public_site")
 	pattern("Database", databaseID, "id")
 	enum("Database", "region")
-	pattern("Secrets", secretName, "required")
+	pattern("Secrets", secretName, "required", "optional")
+	pattern("Secrets", recipientShape, "recipients")
+	pattern("BackupStore", accountID, "account")
+	pattern("BackupStore", bucketShape, "bucket")
+	pattern("BackupStore", storePrefix, "prefix")
+	pattern("BackupStore", tokenName, "token")
 	pattern("MigrationPolicy", columnName, "deny_columns")
 	at("BuildInfo", "path").MinLength = &one
 	pattern("BuildInfo", urlPath, "url")
@@ -121,6 +136,9 @@ func generate(t *testing.T) []byte {
 		}
 	}
 	choice("Gate", "before_release", BeforeBindings, BeforeAlways, BeforeNever)
+	pattern("Onboard", secretName, "d1", "r2", "kv")
+	choice("Onboard", "hostname", HostnameRoute, HostnameCustomDomain)
+	choice("Secrets", "removed", RemovedKeep, RemovedDelete)
 	choice("Identity", "missing", "warning", "error")
 	choice("Shared", "type", bindingTypes...)
 	choice("Rebase", "style", StyleRebase, StyleMerging)
