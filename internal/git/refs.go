@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -102,7 +103,7 @@ func (r *Repository) Branches(ctx context.Context, prefix string) ([]Branch, err
 	for _, b := range found {
 		all = append(all, *b)
 	}
-	slices.SortFunc(all, func(a, b Branch) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
 	return all, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"hash"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -366,7 +367,7 @@ func (s *Store) edit(tree, dir string, entries []Entry) (string, error) {
 	for _, e := range now {
 		out = append(out, e)
 	}
-	slices.SortFunc(out, compareEntries)
+	sort.Slice(out, func(i, j int) bool { return compareEntries(out[i], out[j]) < 0 })
 	var raw bytes.Buffer
 	for _, e := range out {
 		fmt.Fprintf(&raw, "%o %s\x00", uint32(e.Mode), e.Path)

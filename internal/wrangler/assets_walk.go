@@ -1,13 +1,13 @@
 package wrangler
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 
@@ -213,7 +213,7 @@ func (w *assetWalk) addReplaced() {
 		}
 		w.add(rel, Asset{file: filepath.Join(w.dir, filepath.FromSlash(rel)), content: content, replace: true})
 	}
-	slices.SortFunc(w.assets, func(a, b Asset) int { return cmp.Compare(a.Path, b.Path) })
+	sort.Slice(w.assets, func(i, j int) bool { return w.assets[i].Path < w.assets[j].Path })
 }
 
 // add puts the file at rel on the list, or reports why it cannot be published.

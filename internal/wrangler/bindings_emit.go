@@ -1,6 +1,9 @@
 package wrangler
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // emission says how the entries of one configuration key become bindings of one type.
 type emission struct {
@@ -180,7 +183,7 @@ func (l *layers) unsafe() []Binding {
 				b.members = append(b.members, bindingMember{m.key, m.value.json()})
 			}
 		}
-		slices.SortStableFunc(b.members, func(x, y bindingMember) int { return compareKeys(x.name, y.name) })
+		sort.SliceStable(b.members, func(i, j int) bool { return compareKeys(b.members[i].name, b.members[j].name) < 0 })
 		out = append(out, b)
 	}
 	return out
@@ -204,7 +207,7 @@ func (l *layers) unsafeEntries(helloWorld bool) []entry {
 
 // sortEntries puts entries in the order in which JavaScript enumerates an object that has them as members.
 func sortEntries(entries []entry) {
-	slices.SortStableFunc(entries, func(a, b entry) int { return compareKeys(a.name, b.name) })
+	sort.SliceStable(entries, func(i, j int) bool { return compareKeys(entries[i].name, entries[j].name) < 0 })
 }
 
 // pick makes members of e's: "wire=config" renames. One that e does not have keeps its place.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -29,7 +30,7 @@ func (b *bundler) finish(out *Bundle, output string) {
 		sum := sha256.Sum256(content)
 		out.Inputs = append(out.Inputs, Input{Path: b.show(file), SHA256: hex.EncodeToString(sum[:]), Replaced: b.isReplaced(file)})
 	}
-	slices.SortFunc(out.Inputs, func(x, y Input) int { return strings.Compare(x.Path, y.Path) })
+	sort.Slice(out.Inputs, func(i, j int) bool { return out.Inputs[i].Path < out.Inputs[j].Path })
 	for _, input := range out.Inputs {
 		if !input.Replaced {
 			fmt.Fprintf(h, "%q %s\n", input.Path, input.SHA256)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -339,9 +340,10 @@ func (b *bundler) orderModules(found []collected, meta *metafile) []Module {
 	rank := meta.importRanks()
 	key := func(c collected) [2]int { return rank.of(relative(b.root, c.importer), c.module.Name) }
 	imported := slices.Clone(b.collected)
-	slices.SortFunc(imported, func(x, y collected) int {
+	sort.Slice(imported, func(i, j int) bool {
+		x, y := imported[i], imported[j]
 		kx, ky := key(x), key(y)
-		return cmp.Or(slices.Compare(kx[:], ky[:]), cmp.Compare(x.module.Name, y.module.Name), cmp.Compare(x.file, y.file))
+		return cmp.Or(slices.Compare(kx[:], ky[:]), cmp.Compare(x.module.Name, y.module.Name), cmp.Compare(x.file, y.file)) < 0
 	})
 	var out []Module
 	at := map[string]int{}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -110,14 +111,14 @@ func (fs Findings) Error() string {
 // sorted orders fs for people and drops exact repetitions.
 func (fs Findings) sorted() Findings {
 	out := slices.Clone(fs)
-	slices.SortStableFunc(out, func(a, b Finding) int {
+	sort.SliceStable(out, func(i, j int) bool {
 		return cmp.Or(
-			cmp.Compare(a.File, b.File),
-			cmp.Compare(a.Line, b.Line),
-			cmp.Compare(a.Column, b.Column),
-			cmp.Compare(a.Rule, b.Rule),
-			cmp.Compare(a.Message, b.Message),
-		)
+			cmp.Compare(out[i].File, out[j].File),
+			cmp.Compare(out[i].Line, out[j].Line),
+			cmp.Compare(out[i].Column, out[j].Column),
+			cmp.Compare(out[i].Rule, out[j].Rule),
+			cmp.Compare(out[i].Message, out[j].Message),
+		) < 0
 	})
 	return slices.Compact(out)
 }

@@ -39,6 +39,10 @@ type Upload struct {
 	// configuration knows of them or not.
 	Secrets map[string]Secret
 
+	// Keep names the secrets that stay besides; those that are neither here nor in Secrets are no part of the version. nil
+	// keeps all. A PUT cannot do without any (wire.md §3.2, keep_bindings).
+	Keep []string
+
 	// Resources names the resource (an id, or what the binding type has instead) of bindings whose configuration leaves
 	// it to the account, by binding name. Bindings that are neither here nor complete are inherited.
 	Resources map[string]string

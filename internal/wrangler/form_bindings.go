@@ -49,6 +49,12 @@ func (f *formBuilder) addBindings() error {
 			"give the values with the first deploy", "secrets", "required")
 	}
 
+	for _, name := range u.Keep {
+		if _, given := u.Secrets[name]; !given && !taken[name] && !slices.Contains(missing, name) {
+			f.bindings = append(f.bindings, formBinding{Binding: NewBinding(name, "inherit")})
+		}
+	}
+
 	secrets := make([]formBinding, 0, len(u.Secrets))
 	for _, name := range slices.Sorted(maps.Keys(u.Secrets)) {
 		if !utf8.ValidString(string(u.Secrets[name])) {

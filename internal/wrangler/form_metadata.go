@@ -33,6 +33,9 @@ func (f *formBuilder) metadata(show func(Secret) string) json.RawMessage {
 	o.set("code_update_strategy", f.strategy)
 	o.set("exports", c.Exports)
 	keep := []string{"secret_text", "secret_key"}
+	if u.Keep != nil && !u.Put {
+		keep = nil // by name, in addBindings
+	}
 	if c.KeepVars {
 		keep = append([]string{"plain_text", "json"}, keep...)
 	}

@@ -491,3 +491,26 @@ func BenchmarkNewForm(b *testing.B) {
 		}
 	}
 }
+
+// Secrets that are kept by name are inherited, and with them no others; a PUT keeps all, whatever is asked for.
+func TestFormKeepsSecretsByName(t *testing.T) {
+	c := formConfig(t, `"vars": {"A": "a"}, "secrets": {"required": ["KEY", "OTHER"]}, "keep_vars": true`)
+	upload := wrangler.Upload{Secrets: map[string]wrangler.Secret{"KEY": "k3y"}, Keep: []string{"A", "KEY", "MORE", "OTHER"}}
+	form := newForm(t, c, moduleBundle(), upload)
+	meta := metadataOf(t, form)
+	want := `[{"name":"OTHER","type":"inherit"},{"name":"MORE","type":"inherit"},{"name":"A","type":"plain_text","text":"a"},{"name":"KEY","type":"secret_text","text":"k3y"}]`
+	if got := string(meta["bindings"]); got != want {
+		t.Errorf("bindings\n got %s\nwant %s", got, want)
+	}
+	if got := string(meta["keep_bindings"]); got != `["plain_text","json"]` {
+		t.Errorf("keep_bindings %s", got)
+	}
+	upload.Keep = []string{}
+	if got := string(metadataOf(t, newForm(t, formConfig(t, ""), moduleBundle(), upload))["keep_bindings"]); got != `[]` {
+		t.Errorf("with nothing to keep: keep_bindings %s", got)
+	}
+	upload.Put = true
+	if got := string(metadataOf(t, newForm(t, c, moduleBundle(), upload))["keep_bindings"]); got != `["plain_text","json","secret_text","secret_key"]` {
+		t.Errorf("a PUT: keep_bindings %s", got)
+	}
+}

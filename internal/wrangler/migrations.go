@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode"
@@ -125,7 +126,7 @@ func readMigrations(root string, match func(name string) bool) ([]Migration, err
 	if err != nil {
 		return nil, fmt.Errorf("reading the migrations in %s: %w", root, err)
 	}
-	slices.SortFunc(out, func(a, b Migration) int { return compareMigrations(a.Name, b.Name) })
+	sort.Slice(out, func(i, j int) bool { return compareMigrations(out[i].Name, out[j].Name) < 0 })
 	return out, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -108,8 +109,8 @@ func (b *bundler) moduleFiles() ([]string, error) {
 	}
 	names = append(names, added...)
 	// Compared element by element, as a walk orders them: "a/b" comes before "a.b".
-	slices.SortFunc(names, func(x, y string) int {
-		return slices.Compare(strings.Split(x, "/"), strings.Split(y, "/"))
+	sort.Slice(names, func(i, j int) bool {
+		return slices.Compare(strings.Split(names[i], "/"), strings.Split(names[j], "/")) < 0
 	})
 	return names, nil
 }

@@ -1,6 +1,9 @@
 package wrangler
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // What follows is data: what unenv 2.0.0-rc.24 and @cloudflare/unenv-preset 2.16.2, which wrangler 4.164.0
 // comes with, decide for a compatibility date and flags. A test asks the preset itself for every day and
@@ -189,14 +192,15 @@ func newNodeEnvironment(date string, flags []string) nodeEnvironment {
 		set(module, presetPackage+"/node/"+module)
 	}
 	// unenv's own order has process first.
-	slices.SortStableFunc(hybrid, func(x, y string) int {
+	sort.SliceStable(hybrid, func(i, j int) bool {
+		x, y := hybrid[i], hybrid[j]
 		switch {
 		case x == "process" && y != "process":
-			return -1
+			return true
 		case y == "process" && x != "process":
-			return 1
+			return false
 		}
-		return 0
+		return false
 	})
 	env.globals = hybrid
 	return env

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -336,7 +337,7 @@ func (c *converter) convert(h *hujson.Value) *value {
 // sortMembers puts members in the order in which JavaScript enumerates them. The order of bindings and of
 // maps in the upload depends on it.
 func sortMembers(members []property) {
-	slices.SortStableFunc(members, func(a, b property) int { return compareKeys(a.key, b.key) })
+	sort.SliceStable(members, func(i, j int) bool { return compareKeys(members[i].key, members[j].key) < 0 })
 }
 
 // compareKeys orders two keys of a JavaScript object: those that are array indexes come first and ascend,

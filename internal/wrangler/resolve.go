@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -320,7 +321,7 @@ func (l *layers) checkNames(k *checker, bindings []Binding) []Finding {
 	for i, name := range required.texts() {
 		claims = append(claims, claim{name, "secrets.required", l.top.locate(append(slices.Clone(path), i)...)})
 	}
-	slices.SortStableFunc(claims, func(a, b claim) int { return a.offset - b.offset })
+	sort.SliceStable(claims, func(i, j int) bool { return claims[i].offset < claims[j].offset })
 	first := map[string]claim{}
 	var out []Finding
 	for _, c := range claims {
