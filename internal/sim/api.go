@@ -77,7 +77,7 @@ func (w *World) routes() http.Handler {
 	for _, area := range [][]endpoint{
 		identityEndpoints(), scriptEndpoints(), uploadEndpoints(), versionEndpoints(), settingEndpoints(), secretEndpoints(),
 		serviceEndpoints(), assetEndpoints(), domainEndpoints(), routeEndpoints(), zoneEndpoints(), dnsEndpoints(),
-		productEndpoints(), tagEndpoints(), tailEndpoints(), graphqlEndpoints(),
+		productEndpoints(), tagEndpoints(), tailEndpoints(), graphqlEndpoints(), billingEndpoints(),
 	} {
 		for _, e := range area {
 			v4.HandleFunc(e.pattern, w.handler(e))
@@ -198,6 +198,9 @@ func (w *World) admit(rw http.ResponseWriter, r *http.Request, entry *Request, v
 		}
 		if err == nil {
 			err = w.authorize(cred, r)
+		}
+		if err == nil {
+			err = cred.permitted(r, entry.Write)
 		}
 		if err != nil {
 			writeRefusal(rw, err)

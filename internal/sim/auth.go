@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -18,6 +19,9 @@ type Token struct {
 	Email string
 	// Accounts are the ids of the accounts that the token reaches; nil means all of them.
 	Accounts []string
+	// Permissions are what the token may do, such as "d1=edit" or "zone dns=read" (permission.go has the names); nil means
+	// everything.
+	Permissions []string
 	// AccountOwned marks a token that belongs to an account and to no user: it cannot read /user.
 	AccountOwned bool
 	// Key marks a Global API key (X-Auth-Key with X-Auth-Email) instead of a bearer token.
@@ -28,16 +32,18 @@ type Token struct {
 
 // credential is a Token as it is kept.
 type credential struct {
-	Secret   string    `json:"secret"`
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Email    string    `json:"email"`
-	User     string    `json:"user"`
-	Accounts []string  `json:"accounts"`
-	Owned    bool      `json:"account_owned,omitempty"`
-	Key      bool      `json:"key,omitempty"`
-	Expires  time.Time `json:"expires,omitzero"`
-	Created  time.Time `json:"created"`
+	Secret   string   `json:"secret"`
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Email    string   `json:"email"`
+	User     string   `json:"user"`
+	Accounts []string `json:"accounts"`
+	// Permissions: nil is all of them, an empty list none.
+	Permissions []string  `json:"permissions"`
+	Owned       bool      `json:"account_owned,omitempty"`
+	Key         bool      `json:"key,omitempty"`
+	Expires     time.Time `json:"expires,omitzero"`
+	Created     time.Time `json:"created"`
 }
 
 func (t *credential) author() author { return author{Email: t.Email, ID: t.User} }
@@ -49,10 +55,13 @@ func (t *credential) reaches(account string) bool {
 
 // AddToken lets t in. A token with the same value is replaced; its id stays.
 func (w *World) AddToken(t Token) error {
+	if err := checkPermissions(t.Permissions); err != nil {
+		return fmt.Errorf("adding token %s: %w", t.Name, err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := &credential{
-		Secret: t.Value, Name: t.Name, Email: t.Email, Accounts: t.Accounts, Owned: t.AccountOwned, Key: t.Key, Expires: t.Expires,
+		Secret: t.Value, Name: t.Name, Email: t.Email, Accounts: t.Accounts, Permissions: t.Permissions, Owned: t.AccountOwned, Key: t.Key, Expires: t.Expires,
 		ID: w.id(), User: w.id(), Created: w.now(),
 	}
 	if c.Email == "" {

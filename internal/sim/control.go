@@ -18,6 +18,7 @@ import (
 //	DELETE /__sim/faults                remove all rules
 //	PUT    /__sim/latency               {"latency": "100ms"}
 //	POST   /__sim/cron                  {"account", "script", "cron"}: fire a cron trigger
+//	POST   /__sim/usage                 {"account", "usage": [Usage…]}: what analytics will have besides
 //	POST   /__sim/reset                 forget requests, faults, latency and budgets; what was deployed stays
 func (w *World) control(mux *http.ServeMux) {
 	handle := func(pattern string, f func(r *http.Request) (any, error)) {
@@ -76,6 +77,18 @@ func (w *World) control(mux *http.ServeMux) {
 			return nil, fmt.Errorf("reading the cron: %w", err)
 		}
 		return done, w.FireCron(r.Context(), in.Account, in.Script, in.Cron)
+	})
+	handle("POST /__sim/usage", func(r *http.Request) (any, error) {
+		var in struct {
+			Account string  `json:"account"`
+			Usage   []Usage `json:"usage"`
+		}
+		d := json.NewDecoder(r.Body)
+		d.DisallowUnknownFields()
+		if err := d.Decode(&in); err != nil {
+			return nil, fmt.Errorf("reading the usage: %w", err)
+		}
+		return done, w.Plant(in.Account, in.Usage...)
 	})
 	handle("POST /__sim/reset", func(*http.Request) (any, error) {
 		w.Reset()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -61,11 +62,12 @@ func (s *storage) listDatabases(c *storageCall) (any, error) {
 		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(list, func(a, b *database) int {
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i], list[j]
 		if d := a.created.Compare(b.created); d != 0 {
-			return d
+			return d < 0
 		}
-		return strings.Compare(a.name, b.name)
+		return a.name < b.name
 	})
 	views := make([]map[string]any, len(list))
 	for i, db := range list {

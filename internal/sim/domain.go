@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -36,7 +37,7 @@ func (c *call) listDomains() (any, error) {
 			list = append(list, d)
 		}
 	}
-	slices.SortFunc(list, func(a, b *domain) int { return strings.Compare(a.Hostname, b.Hostname) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Hostname < list[j].Hostname })
 	return list, nil
 }
 

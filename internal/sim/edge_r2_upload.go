@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"slices"
+	"sort"
 	"sync"
 )
 
@@ -86,7 +87,7 @@ func (g *gateway) multipart(ctx context.Context, bucket *bucket, b bindingEnd, q
 // assemble puts the chosen parts together in the order of their numbers. All but the last have one size.
 func (up *partUpload) assemble(chosen []r2Part) ([]byte, error) {
 	chosen = slices.Clone(chosen)
-	slices.SortFunc(chosen, func(a, b r2Part) int { return a.Part - b.Part })
+	sort.Slice(chosen, func(i, j int) bool { return chosen[i].Part < chosen[j].Part })
 	var whole []byte
 	for i, c := range chosen {
 		part, ok := up.parts[c.Part]

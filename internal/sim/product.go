@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"strings"
+	"sort"
 	"time"
 )
 
@@ -208,6 +208,6 @@ func (c *call) listObjectNamespaces() (any, error) {
 			})
 		}
 	}
-	slices.SortFunc(list, func(a, b map[string]any) int { return strings.Compare(a["name"].(string), b["name"].(string)) })
+	sort.Slice(list, func(i, j int) bool { return list[i]["name"].(string) < list[j]["name"].(string) })
 	return paged(c, list, 20, 1000), nil
 }

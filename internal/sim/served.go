@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -108,17 +109,18 @@ func (w *World) served() *served {
 		p.addAccount(w.accounts[id])
 	}
 	// Custom domains and workers.dev names win over routes, then the longer pattern wins.
-	slices.SortStableFunc(p.hosts, func(a, b servedHost) int {
+	sort.SliceStable(p.hosts, func(i, j int) bool {
+		a, b := p.hosts[i], p.hosts[j]
 		if a.exact != b.exact {
 			if a.exact {
-				return -1
+				return true
 			}
-			return 1
+			return false
 		}
 		if n := specificity(b.host) - specificity(a.host); n != 0 {
-			return n
+			return n < 0
 		}
-		return specificity(b.path) - specificity(a.path)
+		return specificity(b.path) < specificity(a.path)
 	})
 	w.picture.Store(p)
 	return p

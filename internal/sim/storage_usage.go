@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -161,12 +161,12 @@ func (s *storage) usage(account string, since, until time.Time) usage {
 			out.R2 = append(out.R2, operation)
 		}
 	}
-	slices.SortFunc(out.Databases, func(a, b databaseUsage) int {
-		return cmp.Or(a.Minute.Compare(b.Minute), cmp.Compare(a.Database, b.Database))
+	sort.Slice(out.Databases, func(i, j int) bool {
+		return cmp.Or(out.Databases[i].Minute.Compare(out.Databases[j].Minute), cmp.Compare(out.Databases[i].Database, out.Databases[j].Database)) < 0
 	})
 	for _, list := range [][]operationUsage{out.KV, out.R2} {
-		slices.SortFunc(list, func(a, b operationUsage) int {
-			return cmp.Or(a.Minute.Compare(b.Minute), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Action, b.Action))
+		sort.Slice(list, func(i, j int) bool {
+			return cmp.Or(list[i].Minute.Compare(list[j].Minute), cmp.Compare(list[i].Resource, list[j].Resource), cmp.Compare(list[i].Action, list[j].Action)) < 0
 		})
 	}
 	return out

@@ -3,7 +3,7 @@ package sim
 import (
 	"encoding/base64"
 	"net/http"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -39,7 +39,7 @@ func (c *call) listZones() (any, error) {
 	list := []map[string]any{}
 	for _, id := range sortedKeys(c.w.accounts) {
 		a := c.w.accounts[id]
-		if !c.cred.reaches(id) || c.query("account.id") != "" && c.query("account.id") != id {
+		if !c.cred.may("zone", false) || !c.cred.reaches(id) || c.query("account.id") != "" && c.query("account.id") != id {
 			continue
 		}
 		if name := c.query("account.name"); name != "" && name != a.Name {
@@ -51,7 +51,7 @@ func (c *call) listZones() (any, error) {
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b map[string]any) int { return strings.Compare(a["name"].(string), b["name"].(string)) })
+	sort.Slice(list, func(i, j int) bool { return list[i]["name"].(string) < list[j]["name"].(string) })
 	return cursored(c, list, 20, 50), nil
 }
 

@@ -246,6 +246,39 @@ func TestEnvironments(t *testing.T) {
 	s.actions(t, "actions:read").do(200, "GET", repoPath+"/environments/shops%2Facme", nil)
 	s.actions(t, "deployments:write").do(403, "GET", repoPath+"/environments/shops%2Facme", nil)
 	c.do(204, "DELETE", repoPath+"/environments/shops%2Facme", nil)
+
+	// Patterns of branches are for environments that have them, and each is there once.
+	const policies = repoPath + "/environments/shop-acme/deployment-branch-policies"
+	c.do(404, "GET", policies, nil)
+	c.do(200, "PUT", repoPath+"/environments/shop-acme", body{})
+	c.do(404, "POST", policies, body{"name": "shops/acme"})
+	custom := body{"deployment_branch_policy": body{"protected_branches": false, "custom_branch_policies": true}}
+	c.do(200, "PUT", repoPath+"/environments/shop-acme", custom)
+	if g := c.do(200, "POST", policies, body{"name": "shops/acme"}); g.text("name") != "shops/acme" || g.text("type") != "branch" || g.number("id") == 0 {
+		t.Errorf("pattern: %v", g.body)
+	}
+	c.do(303, "POST", policies, body{"name": "shops/acme", "type": "branch"})
+	c.do(200, "POST", policies, body{"name": "shops/acme", "type": "tag"})
+	c.do(422, "POST", policies, body{"name": ""})
+	c.do(200, "PUT", repoPath+"/environments/shop-acme", custom)
+	if g := c.do(200, "GET", policies+"?per_page=1", nil); g.number("total_count") != 2 || g.text("branch_policies", 0, "name") != "shops/acme" || g.header.Get("Link") == "" {
+		t.Errorf("patterns: %v", g.body)
+	}
+	c.do(200, "PUT", repoPath+"/environments/shop-acme", body{})
+	if g := c.do(200, "GET", policies, nil); g.number("total_count") != 0 {
+		t.Errorf("without patterns: %v", g.body)
+	}
+	s.actions(t, "actions:read").do(403, "POST", policies, body{"name": "x"})
+
+	// A team may be asked, one of the owner's.
+	if err := s.AddTeam("kvick", "fitters", "rita2"); err != nil {
+		t.Fatal(err)
+	}
+	g = c.do(200, "PUT", repoPath+"/environments/shop-acme", body{"reviewers": []body{{"type": "Team", "id": s.TeamID("kvick", "fitters")}}})
+	if g.text("protection_rules", 0, "reviewers", 0, "type") != "Team" || g.text("protection_rules", 0, "reviewers", 0, "reviewer", "slug") != "fitters" {
+		t.Errorf("a team as reviewer: %v", g.body)
+	}
+	c.do(422, "PUT", repoPath+"/environments/shop-acme", body{"reviewers": []body{{"type": "Team", "id": rita.ID}}})
 }
 
 func TestCheckRuns(t *testing.T) {

@@ -23,6 +23,7 @@ const (
 	actions           // the GITHUB_TOKEN of a workflow run
 	installation      // an App on an account
 	appJWT            // an App itself
+	onBehalf          // an App for somebody: may do what both may
 )
 
 // credential is who asks.
@@ -57,8 +58,20 @@ func (c *credential) sees(r *Repository) bool {
 		return r.role(c.user) != ""
 	case actions, installation:
 		return r.public || c.reaches(r)
+	case onBehalf:
+		return r.public || r.role(c.user) != "" && c.behind(r) != nil
 	}
 	return r.public
+}
+
+// behind is the installation by which an App may do something on a repository for somebody, nil for none.
+func (c *credential) behind(r *Repository) *Installation {
+	for _, i := range c.app.installations {
+		if i.covers(r) && i.suspended.IsZero() {
+			return i
+		}
+	}
+	return nil
 }
 
 // grants tells whether an App's token has all permissions of need, such as "contents=write,workflows=write".
@@ -83,6 +96,13 @@ func (c *credential) may(r *Repository, need, role string) bool {
 			return r.public && !strings.Contains(need, "=write")
 		}
 		return c.grants(need)
+	case onBehalf:
+		i := c.behind(r)
+		if i == nil {
+			return r.public && !strings.Contains(need, "=write")
+		}
+		granted := credential{permissions: c.app.permissions}
+		return roleRank(r.role(c.user)) >= roleRank(role) && granted.grants(need)
 	}
 	return r.public && role == "read" && !strings.Contains(need, "=write")
 }

@@ -2,6 +2,7 @@ package github
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,7 +19,18 @@ type environment struct {
 	preventSelfReview   bool
 	reviewers           []reviewer
 	protected, policies bool // deployment_branch_policy; both false: null
+	branches            []branchPolicy
 	created, updated    time.Time
+}
+
+// branchPolicy is a pattern of names that may deploy to an environment.
+type branchPolicy struct {
+	id         int64
+	name, kind string
+}
+
+func (p branchPolicy) object() any {
+	return object{"id": p.id, "node_id": node("GADP", p.id), "name": p.name, "type": p.kind}
 }
 
 type reviewer struct {
@@ -46,10 +58,8 @@ func (r *Repository) environmentObject(e *environment) object {
 	if len(e.reviewers) > 0 {
 		list := []any{}
 		for _, v := range e.reviewers {
-			for _, u := range r.w.users {
-				if u.ID == v.ID {
-					list = append(list, object{"type": "User", "reviewer": r.w.user(u)})
-				}
+			if who := r.reviewer(v); who != nil {
+				list = append(list, object{"type": v.Type, "reviewer": who})
 			}
 		}
 		rules = append(rules, object{"id": e.id*10 + 2, "node_id": node("GA", e.id), "type": "required_reviewers", "prevent_self_review": e.preventSelfReview, "reviewers": list})
@@ -66,17 +76,50 @@ func (r *Repository) environmentObject(e *environment) object {
 	}
 }
 
+// reviewer is the user, or the team of the repository's owner, that a reviewer names; nil for nobody.
+func (r *Repository) reviewer(v reviewer) any {
+	switch v.Type {
+	case "User":
+		for _, u := range r.w.users {
+			if u.ID == v.ID {
+				return r.w.user(u)
+			}
+		}
+	case "Team":
+		for _, t := range r.w.teams {
+			if t.id == v.ID && t.org == r.owner {
+				api := fmt.Sprintf("%s/organizations/%d/team/%d", r.w.apiURL, t.org.ID, t.id)
+				return object{
+					"id": t.id, "node_id": node("T", t.id), "name": t.slug, "slug": t.slug, "description": nil, "privacy": "closed", "permission": "pull",
+					"url": api, "html_url": r.w.gitURL + "/orgs/" + t.org.Login + "/teams/" + t.slug, "members_url": api + "/members{/member}",
+					"repositories_url": api + "/repos", "type": "organization", "organization_id": t.org.ID, "parent": nil,
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func listEnvironments(c *call) (answer, error) {
 	return paged(c, c.repo.environments, func(e *environment) any { return c.repo.environmentObject(e) }, total(len(c.repo.environments), "environments"))
 }
 
 func getEnvironment(c *call) (answer, error) {
+	e := c.environment()
+	if e == nil {
+		return answer{}, notFound()
+	}
+	return ok(c.repo.environmentObject(e))
+}
+
+// environment is the one of the path, nil when there is none.
+func (c *call) environment() *environment {
 	for _, e := range c.repo.environments {
 		if strings.EqualFold(e.name, c.vars["environment_name"]) {
-			return ok(c.repo.environmentObject(e))
+			return e
 		}
 	}
-	return answer{}, notFound()
+	return nil
 }
 
 // putEnvironment overwrites everything: what is left out is taken away (wire.md §1.5).
@@ -109,13 +152,16 @@ func putEnvironment(c *call) (answer, error) {
 		return answer{}, invalid("Environment", "reviewers", "custom", "at most 6 reviewers are allowed")
 	}
 	for _, v := range in.Reviewers {
-		if v.Type != "User" || !slices.ContainsFunc(c.w.users, func(u *User) bool { return u.ID == v.ID }) {
-			return answer{}, refuse(http.StatusUnprocessableEntity, "Failed to create the environment protection rule. Please ensure the reviewers are valid.") // teams are not played
+		if c.repo.reviewer(v) == nil {
+			return answer{}, refuse(http.StatusUnprocessableEntity, "Failed to create the environment protection rule. Please ensure the reviewers are valid.")
 		}
 	}
 	e := c.repo.environmentFor(name)
 	e.waitTimer, e.preventSelfReview, e.reviewers, e.updated = in.WaitTimer, in.PreventSelfReview, in.Reviewers, c.w.clock()
 	e.protected, e.policies = deref(policy.Protected, false), deref(policy.Custom, false)
+	if !e.policies {
+		e.branches = nil // [K]
+	}
 	return ok(c.repo.environmentObject(e))
 }
 
@@ -126,4 +172,37 @@ func deleteEnvironment(c *call) (answer, error) {
 		return answer{}, notFound()
 	}
 	return noContent()
+}
+
+func listBranchPolicies(c *call) (answer, error) {
+	e := c.environment()
+	if e == nil {
+		return answer{}, notFound()
+	}
+	return paged(c, e.branches, branchPolicy.object, total(len(e.branches), "branch_policies"))
+}
+
+// createBranchPolicy answers 303 to a pattern that is there, and 404 where the environment has no patterns of its own.
+func createBranchPolicy(c *call) (answer, error) {
+	var in struct {
+		Name *string `json:"name"`
+		Type *string `json:"type"`
+	}
+	if err := c.decode(&in); err != nil {
+		return answer{}, err
+	}
+	e, kind := c.environment(), deref(in.Type, "branch")
+	switch {
+	case e == nil || !e.policies:
+		return answer{}, notFound()
+	case deref(in.Name, "") == "":
+		return answer{}, missing("name")
+	case kind != "branch" && kind != "tag":
+		return answer{}, invalid("DeploymentBranchPolicy", "type", "invalid", "")
+	case slices.ContainsFunc(e.branches, func(p branchPolicy) bool { return p.name == *in.Name && p.kind == kind }):
+		return answer{status: http.StatusSeeOther}, nil
+	}
+	p := branchPolicy{c.w.nextID(), *in.Name, kind}
+	e.branches, e.updated = append(e.branches, p), c.w.clock()
+	return ok(p.object())
 }

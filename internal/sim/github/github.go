@@ -198,6 +198,8 @@ type World struct {
 	repoByName  map[string]*Repository // by lower-case owner/name
 	apps        []*App
 	manifests   map[string]pending // by code
+	grants      map[string]grant   // by code
+	browsers    map[string]*User   // by the cookie of who is signed in
 	teams       []*team
 	tokens      map[string]*credential
 	limits      limits

@@ -12,14 +12,15 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
-// graphQLSchema is the part of GitHub's schema that is played: updateRefs (wire.md §1.2) and what leads to its input, and
-// whose token it is.
-const graphQLSchema = `
+// graphQLSchema is the part of GitHub's schema that is played: updateRefs (wire.md §1.2) and what leads to its input, whose
+// token it is, and deployments with their statuses (https://docs.github.com/en/graphql/reference/deployments).
+const graphQLSchema = graphQLDeployments + `
 scalar GitRefname
 scalar GitObjectID
 type Query { viewer: User! repository(owner: String!, name: String!, followRenames: Boolean = true): Repository }
-type Repository { id: ID! databaseId: Int name: String! nameWithOwner: String! }
-type User { id: ID! databaseId: Int login: String! }
+type Repository { id: ID! databaseId: Int name: String! nameWithOwner: String!
+  deployments(after: String before: String environments: [String!] first: Int last: Int orderBy: DeploymentOrder = {field: CREATED_AT, direction: ASC}): DeploymentConnection! }
+type User implements Actor { id: ID! databaseId: Int login: String! }
 type Mutation { updateRefs(input: UpdateRefsInput!): UpdateRefsPayload }
 type UpdateRefsPayload { clientMutationId: String }
 input UpdateRefsInput { clientMutationId: String refUpdates: [RefUpdate!]! repositoryId: ID! }
@@ -148,7 +149,19 @@ func (c *call) graphQLRepository(field *ast.Field, vars map[string]any) (any, ob
 	if r == nil || !c.cred.sees(r) {
 		return nil, failed("NOT_FOUND", field, "Could not resolve to a Repository with the name '%s/%s'.", owner, name)
 	}
-	return selected(field, object{"id": node("R", r.ID), "databaseId": r.ID, "name": r.Name, "nameWithOwner": r.Owner + "/" + r.Name}), nil
+	values := object{"id": node("R", r.ID), "databaseId": r.ID, "name": r.Name, "nameWithOwner": r.Owner + "/" + r.Name}
+	out := selected(field, values)
+	for _, f := range fields(field.SelectionSet) {
+		if f.Name != "deployments" {
+			continue
+		}
+		list, failure := c.graphQLDeployments(r, f, vars)
+		if failure != nil {
+			return nil, failure
+		}
+		out[f.Alias] = list
+	}
+	return out, nil
 }
 
 // updateRefs is compare-and-swap over many refs, all or none. A beforeOid that is stale answers with an error that says

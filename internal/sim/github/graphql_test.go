@@ -93,3 +93,41 @@ func TestViewer(t *testing.T) {
 		}
 	}
 }
+
+// TestGraphQLDeployments wants connections to ask for their bounds as GitHub's do, and nothing to be told to those who may not
+// read deployments.
+func TestGraphQLDeployments(t *testing.T) {
+	s := newScene(t, github.Options{})
+	s.commit(t, "shops/acme", "one", map[string]string{"a": "1\n"})
+	app := newApp(t, s, map[string]string{"contents": "write", "deployments": "write"}, "")
+	c := s.as(t, app.token(nil))
+	for _, task := range []string{"first", "second", "third"} {
+		c.do(201, "POST", repoPath+"/deployments", body{"ref": "shops/acme", "task": task, "environment": "shop-acme", "auto_merge": false, "required_contexts": []string{}})
+	}
+	ask := func(c client, arguments string) got {
+		t.Helper()
+		return c.do(200, "POST", "/graphql", body{"query": `{ repository(owner: "kvick", name: "helm") { deployments(` + arguments + `) { totalCount nodes { task payload latestStatus { state } statuses(first: 1) { totalCount } } } } }`})
+	}
+	for arguments, want := range map[string]string{
+		`first: 2`: "first second", `last: 1`: "third", `first: 1, orderBy: {field: CREATED_AT, direction: DESC}`: "third",
+		`first: 9, environments: ["shop-acme", "other"]`: "first second third", `first: 9, environments: ["other"]`: "", `first: 9, environments: []`: "",
+	} {
+		g := ask(c, arguments)
+		tasks := []string{}
+		nodes, _ := g.at("data", "repository", "deployments", "nodes").([]any)
+		for _, n := range nodes {
+			tasks = append(tasks, n.(map[string]any)["task"].(string))
+		}
+		if strings.Join(tasks, " ") != want {
+			t.Errorf("%s gives %q; want %q", arguments, tasks, want)
+		}
+	}
+	for _, arguments := range []string{`environments: ["shop-acme"]`, `first: 101`, `last: -1`} {
+		if g := ask(c, arguments); g.at("errors") == nil {
+			t.Errorf("%s is answered", arguments)
+		}
+	}
+	if g := ask(s.as(t, app.token(map[string]string{"contents": "read"})), `first: 1`); g.at("errors") == nil || g.at("data", "repository") != nil {
+		t.Error("deployments are told to an App that may not read them")
+	}
+}

@@ -35,7 +35,7 @@ const (
 // account is who a limit belongs to, and how many calls an hour it has.
 func (c *credential) account() (string, int) {
 	switch c.kind {
-	case personal:
+	case personal, onBehalf:
 		return fmt.Sprintf("user ID %d", c.user.ID), 5000
 	case actions:
 		return fmt.Sprintf("repository ID %d", c.repo.ID), 1000

@@ -160,6 +160,7 @@ func (w *World) RegisterApp(login, account, manifest, state, name string) (strin
 	a := &App{
 		ID: w.nextID(), ClientID: "Iv23" + w.letters(16), Slug: slug, Bot: bot.Login, w: w, bot: bot, owner: owner, name: name, description: m.Description, homepage: m.URL,
 		permissions: m.Permissions, events: slices.Clone(m.Events), created: w.clock(),
+		callbacks: slices.Clone(m.Callbacks),
 	}
 	if m.Hook != nil {
 		a.hookSecret = w.hex(20)
@@ -205,10 +206,10 @@ func convertManifest(c *call) (answer, error) {
 		return answer{}, err
 	}
 	delete(c.w.manifests, code)
-	p.app.key = &key.PublicKey
+	p.app.key, p.app.clientSecret = &key.PublicKey, c.w.hex(20)
 	o := c.w.app(p.app).(object)
 	maps.Copy(o, object{
-		"client_secret": c.w.hex(20), "webhook_secret": maybe(p.app.hookSecret),
+		"client_secret": p.app.clientSecret, "webhook_secret": maybe(p.app.hookSecret),
 		"pem": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
 	})
 	return answer{status: http.StatusCreated, body: o}, nil

@@ -100,7 +100,7 @@ func (w *World) repository(r *Repository) any {
 func getRepository(c *call) (answer, error) {
 	o := c.w.repository(c.repo).(object)
 	o["subscribers_count"], o["network_count"] = 0, o["forks_count"]
-	if c.cred.kind == personal {
+	if c.cred.kind == personal || c.cred.kind == onBehalf {
 		rank := roleRank(c.repo.role(c.cred.user))
 		o["permissions"] = object{"pull": rank >= 1, "triage": rank >= 2, "push": rank >= 3, "maintain": rank >= 4, "admin": rank >= 5}
 	}

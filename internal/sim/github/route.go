@@ -115,6 +115,8 @@ func routes() []route {
 		{method: "GET", pattern: repo + "/environments/{environment_name}", needs: one("actions=read"), role: "read", handle: getEnvironment},
 		{method: "PUT", pattern: repo + "/environments/{environment_name}", needs: one("administration=write"), role: "admin", handle: putEnvironment},
 		{method: "DELETE", pattern: repo + "/environments/{environment_name}", needs: one("administration=write"), role: "admin", handle: deleteEnvironment},
+		{method: "GET", pattern: repo + "/environments/{environment_name}/deployment-branch-policies", needs: one("actions=read"), role: "read", handle: listBranchPolicies},
+		{method: "POST", pattern: repo + "/environments/{environment_name}/deployment-branch-policies", needs: one("administration=write"), role: "admin", handle: createBranchPolicy},
 
 		{method: "GET", pattern: repo + "/actions/workflows", needs: one("actions=read"), role: "read", handle: listWorkflows},
 		{method: "GET", pattern: repo + "/actions/workflows/{workflow_id}", needs: one("actions=read"), role: "read", handle: getWorkflow},

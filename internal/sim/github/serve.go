@@ -29,8 +29,17 @@ type call struct {
 // API is the REST API and GraphQL.
 func (w *World) API() http.Handler { return w.front(http.HandlerFunc(w.serveAPI), false) }
 
-// Git is git over HTTP.
-func (w *World) Git() http.Handler { return w.front(http.HandlerFunc(w.serveGit), true) }
+// Git is git over HTTP, and on the same host the page where people sign in.
+func (w *World) Git() http.Handler {
+	git, web := w.front(http.HandlerFunc(w.serveGit), true), w.front(http.HandlerFunc(w.serveLogin), false)
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/login/") {
+			web.ServeHTTP(rw, r)
+			return
+		}
+		git.ServeHTTP(rw, r)
+	})
+}
 
 // entryKey is the context key of the request's entry in the log.
 type entryKey struct{}

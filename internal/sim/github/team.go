@@ -58,6 +58,16 @@ func (w *World) SetTeamMember(org, slug, login, role string) error {
 	return nil
 }
 
+// TeamID is the id of a team, 0 for none.
+func (w *World) TeamID(org, slug string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t := w.findTeam(w.userByLogin[strings.ToLower(org)], slug); t != nil {
+		return t.id
+	}
+	return 0
+}
+
 func (w *World) findTeam(org *User, slug string) *team {
 	for _, t := range w.teams {
 		if t.org == org && t.slug == slug {

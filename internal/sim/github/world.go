@@ -287,8 +287,11 @@ type App struct {
 	events        []string
 	hookURL       string
 	hookSecret    string
-	tunnel        string // where webhooks go in truth
-	name          string // "" means the slug
+	clientSecret  string         // "" before there is one
+	callbacks     []string       // where people are sent back to who said who they are
+	authorized    map[*User]bool // who said yes to it before
+	tunnel        string         // where webhooks go in truth
+	name          string         // "" means the slug
 	description   string
 	homepage      string
 	created       time.Time
@@ -305,6 +308,9 @@ type NewApp struct {
 	Events      []string          // webhook events it subscribes to
 	HookURL     string            // where webhooks go, on loopback; "" for none
 	HookSecret  string
+	// ClientSecret and Callbacks are for people who sign in with the App.
+	ClientSecret string
+	Callbacks    []string
 }
 
 var slugPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,32}[a-z0-9])?$`)
@@ -345,6 +351,7 @@ func (w *World) AddApp(n NewApp) (*App, error) {
 	a := &App{
 		ID: w.nextID(), ClientID: "Iv23" + w.letters(16), Slug: n.Slug, Bot: bot.Login, w: w, bot: bot, owner: owner, key: n.Key,
 		permissions: permissions, events: slices.Clone(n.Events), hookURL: n.HookURL, hookSecret: n.HookSecret, created: w.clock(),
+		clientSecret: n.ClientSecret, callbacks: slices.Clone(n.Callbacks),
 	}
 	w.apps = append(w.apps, a)
 	return a, nil
