@@ -83,6 +83,7 @@ type DNSRecord struct {
 	ID, Type, Name, Content, Comment string
 	TTL                              int // seconds; 1 means automatic
 	Proxied                          bool
+	Managed                          bool // made by Cloudflare for a custom domain, and read only
 }
 
 // DNSRecords lists the zone's records with this name (a full hostname); "" means all of them.
@@ -96,12 +97,37 @@ func (c *Client) DNSRecords(ctx context.Context, zoneID, name string) ([]DNSReco
 				info = *paging
 			}
 			for _, r := range records {
-				items = append(items, DNSRecord{ID: r.ID, Type: r.Type, Name: r.Name, Content: r.Content, Comment: r.Comment, TTL: r.TTL, Proxied: r.Proxied != nil && *r.Proxied})
+				meta, _ := r.Meta.(map[string]any)
+				managed, _ := meta["read_only"].(bool)
+				items = append(items, DNSRecord{ID: r.ID, Type: r.Type, Name: r.Name, Content: r.Content, Comment: r.Comment, TTL: r.TTL, Proxied: r.Proxied != nil && *r.Proxied, Managed: managed})
 			}
 			return err
 		})
 		return items, info, err
 	})
+}
+
+// CreateDNSRecord makes a record of this Type, Name (a full hostname), Content, Comment, TTL (0 is automatic) and Proxied,
+// and returns its id (OpenAPI: dns-records-for-a-zone-create-dns-record); ErrConflict when the same record is there already.
+func (c *Client) CreateDNSRecord(ctx context.Context, zoneID string, r DNSRecord) (id string, err error) {
+	body := struct {
+		Type    string `json:"type"`
+		Name    string `json:"name"`
+		Content string `json:"content"`
+		TTL     int    `json:"ttl"`
+		Proxied bool   `json:"proxied"`
+		Comment string `json:"comment,omitempty"`
+	}{r.Type, r.Name, r.Content, max(r.TTL, 1), r.Proxied, r.Comment}
+	var made struct {
+		ID string `json:"id"`
+	}
+	err = c.raw(ctx, request{op: "CreateDNSRecord", args: []string{zoneID}, body: body}, need(&made, "id"))
+	return made.ID, err
+}
+
+// DeleteDNSRecord deletes one record of a zone by its id.
+func (c *Client) DeleteDNSRecord(ctx context.Context, zoneID, id string) error {
+	return c.raw(ctx, request{op: "DeleteDNSRecord", args: []string{zoneID, id}}, nil)
 }
 
 // GraphQL runs a query of the analytics API and decodes its data into out, a pointer. It has no envelope and a limit of

@@ -221,7 +221,9 @@ func TestHints(t *testing.T) {
 		want   string
 	}{
 		"token":           {read, no(403, 10000, "Authentication error"), "token was refused"},
-		"permission":      {read, no(403, 0, ""), "permission groups"},
+		"permission":      {read, no(403, 0, ""), "the permission Account · Workers Scripts · Read"},
+		"d1 permission":   {func(c *Client) error { _, err := c.CreateD1(ctx, D1Database{Name: "x"}); return err }, no(403, 10000, "Authentication error"), "Account · D1 · Edit"},
+		"dns permission":  {func(c *Client) error { return c.DeleteDNSRecord(ctx, "z", "r") }, no(403, 9109, "Unauthorized to access requested resource"), "Zone · DNS · Edit"},
 		"no worker":       {read, no(404, 10007, "x"), "deploy it first"},
 		"no subdomain":    {func(c *Client) error { _, err := c.AccountSubdomain(ctx); return err }, no(404, 10007, "x"), "workers.dev"},
 		"startup":         {add, no(400, 10021, "Script startup exceeded CPU time limit."), "while it starts"},

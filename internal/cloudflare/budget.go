@@ -36,6 +36,10 @@ type Budget struct {
 	GraphQL   int           // GraphQL queries in a Window; 0 means 300
 	Reserve   float64       // the share of each limit that only Urgent clients may use; 0 means 0.1, below 0 none
 
+	// Tell is told how long the next call waits, where that is long enough for people to wonder; again after half a minute.
+	// Calls of it may meet those of other budgets.
+	Tell func(wait time.Duration)
+
 	Now   func() time.Time                           // nil means time.Now
 	Sleep func(context.Context, time.Duration) error // nil means a timer; must return the context's error when it is done
 
@@ -45,9 +49,13 @@ type Budget struct {
 	second  window
 	graphql window
 	pause   time.Time
+	told    time.Time
 	flying  int
 	queues  [4]queue
 }
+
+// longWait is the shortest wait that people are told of.
+const longWait = 3 * time.Second
 
 // use is what a call wants from the budget.
 type use struct{ urgent, graphql bool }
@@ -125,7 +133,14 @@ func (b *Budget) acquire(ctx context.Context, u use) (time.Duration, error) {
 			b.mu.Unlock()
 			return now.Sub(began), nil
 		}
+		tell := b.Tell != nil && wait >= longWait && now.Sub(b.told) >= 30*time.Second
+		if tell {
+			b.told = now
+		}
 		b.mu.Unlock()
+		if tell {
+			b.Tell(wait)
+		}
 		sleep := b.Sleep
 		if sleep == nil {
 			sleep = sleepContext

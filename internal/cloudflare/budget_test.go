@@ -203,6 +203,24 @@ func TestBudgetTellsTheWait(t *testing.T) {
 	}
 }
 
+// Whoever waits long is told once, and again when half a minute has passed.
+func TestBudgetTellsPeople(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Duration
+		b := &Budget{Limit: 2, Window: time.Minute, Reserve: -1, Tell: func(wait time.Duration) { told = append(told, wait) }}
+		for range 7 {
+			if _, err := b.acquire(t.Context(), use{}); err != nil {
+				t.Fatal(err)
+			}
+			b.done(use{}, nil, 0)
+			time.Sleep(time.Second)
+		}
+		if len(told) != 3 || told[0] < longWait || told[0] > time.Minute+5*time.Second {
+			t.Errorf("told of %v", told)
+		}
+	})
+}
+
 func TestBudgetLearns(t *testing.T) {
 	header := func(kv ...string) http.Header {
 		h := http.Header{}

@@ -152,6 +152,7 @@ type call struct {
 	subpath string // escaped, without base path
 	hide    []Secret
 	sent    bool
+	opened  *http.Response // the answer of a stream, whose body is the caller's
 }
 
 type callKey struct{}

@@ -34,6 +34,7 @@ const (
 	rows          // carries table rows: eight times the usual body limit
 	graphql       // {data, errors} instead of the envelope, and a limit of its own
 	content       // success is the thing itself, not an envelope; a failure has one
+	stream        // as content, of any size: read by the caller, not by the transport
 )
 
 // endpoints lists every call this package can make, under the name of the method that makes it.
@@ -43,7 +44,10 @@ var endpoints = map[string]endpoint{
 	"VerifyAccountToken": {"GET", "/accounts/{account}/tokens/verify", reads, plain},
 	"Zones":              {"GET", "/zones", reads, plain},
 	"DNSRecords":         {"GET", "/zones/{zone}/dns_records", reads, plain},
+	"CreateDNSRecord":    {"POST", "/zones/{zone}/dns_records", adds, plain},
+	"DeleteDNSRecord":    {"DELETE", "/zones/{zone}/dns_records/{record}", sets, unused},
 	"GraphQL":            {"POST", "/graphql", reads, graphql},
+	"BillableUsage":      {"GET", "/accounts/{account}/billable-usage", reads, plain},
 
 	"Workers":             {"GET", "/accounts/{account}/workers/scripts", reads, plain},
 	"Settings":            {"GET", "/accounts/{account}/workers/scripts/{script}/settings", reads, plain},
@@ -96,8 +100,18 @@ var endpoints = map[string]endpoint{
 	"DeleteKVNamespace": {"DELETE", "/accounts/{account}/storage/kv/namespaces/{namespace}", sets, unused},
 	"R2Object":          {"GET", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", reads, content},
 	"PutR2Object":       {"PUT", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", sets, unused},
+	"R2Objects":         {"GET", "/accounts/{account}/r2/buckets/{bucket}/objects", reads, plain},
+	"OpenR2Object":      {"GET", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", reads, stream},
+	"UploadR2Object":    {"PUT", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", sets, plain},
+	"DeleteR2Object":    {"DELETE", "/accounts/{account}/r2/buckets/{bucket}/objects/{object}", sets, unused},
+	"KVKeys":            {"GET", "/accounts/{account}/storage/kv/namespaces/{namespace}/keys", reads, plain},
+	"KVTexts":           {"POST", "/accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get", reads, rows},
+	"PutKVBulk":         {"PUT", "/accounts/{account}/storage/kv/namespaces/{namespace}/bulk", sets, plain},
+	"DeleteKVBulk":      {"POST", "/accounts/{account}/storage/kv/namespaces/{namespace}/bulk/delete", sets, plain},
 	"KVValue":           {"GET", "/accounts/{account}/storage/kv/namespaces/{namespace}/values/{key}", reads, content},
 	"PutKVValue":        {"PUT", "/accounts/{account}/storage/kv/namespaces/{namespace}/values/{key}", sets, unused},
+	"FirstR2Objects":    {"GET", "/accounts/{account}/r2/buckets/{bucket}/objects", reads, plain},
+	"FirstKVKeys":       {"GET", "/accounts/{account}/storage/kv/namespaces/{namespace}/keys", reads, plain},
 
 	"TaggedResources": {"GET", "/accounts/{account}/tags/resources", reads, plain},
 	"Tags":            {"GET", "/accounts/{account}/tags", reads, plain},

@@ -23,15 +23,16 @@ import (
 // results are answers that each method accepts, by its name; the others accept null.
 var results = map[string]string{
 	"Accounts": `[]`, "VerifyToken": `{"id":"t","status":"active"}`, "VerifyAccountToken": `{"id":"t","status":"active"}`,
-	"Zones": `[]`, "DNSRecords": `[]`, "Workers": `[]`, "Settings": `{"bindings":[]}`, "Deployments": `{"deployments":[]}`,
+	"Zones": `[]`, "DNSRecords": `[]`, "CreateDNSRecord": `{"id":"r"}`, "Workers": `[]`, "Settings": `{"bindings":[]}`, "Deployments": `{"deployments":[]}`,
 	"Versions": `{"items":[]}`, "Version": `{"id":"v"}`, "Secrets": `[]`, "CreateVersion": `{"id":"v"}`, "CreateDeployment": `{"id":"d"}`,
 	"AssetsSession": `{"jwt":"j","buckets":[]}`, "UploadAssets": `{"jwt":""}`, "UploadAsset": `{"jwt":""}`,
 	"Schedules": `{"schedules":[]}`, "Domains": `[]`, "DomainChangeset": `{"added":[],"removed":[],"updated":[],"conflicting":[]}`,
 	"ZoneRoutes": `[]`, "CreateRoute": `{"id":"r"}`, "Subdomain": `{"enabled":true,"previews_enabled":false}`, "AccountSubdomain": `{"subdomain":"acme"}`,
 	"D1Databases": `[]`, "D1Database": `{"uuid":"u"}`, "D1Read": `[{"results":[],"success":true}]`, "D1Exec": `[{"results":[],"success":true}]`,
 	"D1Bookmark": `{"bookmark":"b"}`, "D1Import": `{"success":true,"status":"complete"}`, "D1Restore": `{"bookmark":"b","previous_bookmark":"p"}`, "CreateD1": `{"uuid":"u"}`,
-	"R2Buckets": `{"buckets":[]}`, "R2Bucket": `{"name":"b"}`, "KVNamespaces": `[]`, "CreateKVNamespace": `{"id":"k","title":"t"}`, "GraphQL": `{"viewer":{}}`,
-	"TaggedResources": `[]`, "Tags": `{"tags":{}}`,
+	"R2Buckets": `{"buckets":[]}`, "R2Bucket": `{"name":"b"}`, "FirstR2Objects": `[]`, "FirstKVKeys": `[]`, "KVNamespaces": `[]`, "CreateKVNamespace": `{"id":"k","title":"t"}`, "GraphQL": `{"viewer":{}}`,
+	"R2Objects": `[]`, "UploadR2Object": `{"etag":"e"}`, "KVKeys": `[]`, "KVTexts": `{"values":{}}`,
+	"BillableUsage": `[]`, "TaggedResources": `[]`, "Tags": `{"tags":{}}`,
 }
 
 // methods calls every exported method that talks to the API, with arguments that are good enough to be sent.
@@ -78,9 +79,12 @@ func sampleArgument(method string, typ reflect.Type, position int, contentType s
 			*value = contentType
 		case method == "UploadAsset" && position == 4:
 			*value = "text/html"
-		case strings.HasSuffix(method, "R2Bucket") && position == 3, method == "R2Buckets":
+		case strings.HasSuffix(method, "R2Bucket") && position == 3, method == "R2Buckets", method == "FirstR2Objects" && position == 3,
+			(method == "R2Objects" || strings.HasSuffix(method, "R2Object")) && position == 3:
 			*value = "eu"
 		}
+	case *int:
+		*value = 10
 	case *Secret:
 		*value = "session-jwt"
 	case *[]byte:
@@ -99,8 +103,16 @@ func sampleArgument(method string, typ reflect.Type, position int, contentType s
 		*value = Release{Versions: []Share{{VersionID: "84bbf71a-be69-40e8-ac34-b6ba4a0fc0b5", Percentage: 100}}, Message: "m", Force: true}
 	case *D1Database:
 		*value = D1Database{Name: "helm-swicked-db", LocationHint: "wnam"}
+	case *DNSRecord:
+		*value = DNSRecord{Type: "AAAA", Name: "helm-swicked.kvick.bike", Content: "100::", Proxied: true, Comment: "shopfleet: shop swicked"}
 	case *R2Bucket:
 		*value = R2Bucket{Name: "helm-swicked-assets", Location: "wnam", StorageClass: "Standard"}
+	case *ObjectUpload:
+		*value = ObjectUpload{Key: "menus/1.pdf", Size: 2, HTTP: ObjectHTTP{ContentType: "application/pdf"}, Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("hi")), nil
+		}}
+	case *[]KVPair:
+		*value = []KVPair{{Key: "k", Value: []byte{0xff}, Expiration: 4102444800, Metadata: []byte(`{"a":1}`)}}
 	case *DomainFilter:
 		*value = DomainFilter{Hostname: "helm-swicked.kvick.bike", Service: "helm-swicked"}
 	case *ScriptSettings:
@@ -122,7 +134,7 @@ func sampleForm(t *testing.T) (body []byte, contentType string) {
 
 // undescribed are in neither description: recorded from wrangler (wire.md §5.5), documented apart as a beta, or the object
 // calls of which only listing and deleting are described. package simtest has the same list with its reasons.
-var undescribed = []string{"UploadAsset", "TaggedResources", "Tags", "PutTags", "R2Object", "PutR2Object"}
+var undescribed = []string{"UploadAsset", "TaggedResources", "Tags", "PutTags", "R2Object", "PutR2Object", "OpenR2Object", "UploadR2Object"}
 
 // TestEveryMethodUsesItsEndpoint calls every exported method on a client and on its read-only twin, and compares what
 // reached the server with the table and with Cloudflare's OpenAPI descriptions.
@@ -208,6 +220,7 @@ func TestEffectsAreDeclared(t *testing.T) {
 	unusual := map[string]effect{
 		"DomainChangeset": reads, "D1Read": reads, "GraphQL": reads, // ask by POST
 		"SetSubdomain": sets, "AssetsSession": sets, "UploadAssets": sets, "UploadAsset": sets, // POST a state, or store by hash
+		"KVTexts": reads, "DeleteKVBulk": sets, // ask for, and delete, a list of keys
 		"PutWorker": adds, // makes a version and a deployment each time
 	}
 	for name, row := range endpoints {
@@ -258,6 +271,9 @@ func (s *spec) check(t *testing.T, op string, r seen) int {
 	route, params, err := s.router.FindRoute(req)
 	if err != nil {
 		return 0
+	}
+	if op == "CreateDNSRecord" && strings.Contains(s.name, "2024-08") {
+		return 1 // it describes what is sent by what comes back: the id of a record that is yet to be made is required
 	}
 	options := &openapi3filter.Options{
 		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc,

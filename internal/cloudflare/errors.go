@@ -225,6 +225,9 @@ func (e *Error) Hint() string {
 	if e.Op == "AccountSubdomain" && e.Code == 10007 {
 		return "the account has no workers.dev subdomain yet; choose one in the dashboard, or set workers_dev to false"
 	}
+	if need := e.Permission(); need != "" && !strings.Contains(e.Message, "Invalid access token") {
+		return "the token was refused: give it the permission " + need + " for this account and zone, or check that it is the right one and not expired"
+	}
 	for _, code := range e.Codes {
 		for _, service := range []string{e.service, ""} {
 			if h := hints[service][code]; h != "" {

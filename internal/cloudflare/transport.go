@@ -116,8 +116,11 @@ func (t *transport) attempt(req *http.Request, cl *call, n int) (envelope, *Erro
 
 // exchange sends the request and reads the answer, within the time of one attempt.
 func (t *transport) exchange(req *http.Request, cl *call) (envelope, http.Header, int, *Error) {
-	ctx, cancel := context.WithTimeout(req.Context(), t.timeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(req.Context())
+	allowed := t.timeout + time.Duration(req.ContentLength/slowUpload)*time.Second
+	timer := time.AfterFunc(allowed, func() { cancel(context.DeadlineExceeded) })
+	release := func() { timer.Stop(); cancel(nil) }
+	defer func() { release() }()
 	out := req.Clone(ctx)
 	if req.Body != nil && req.GetBody != nil {
 		body, err := req.GetBody()
@@ -130,9 +133,16 @@ func (t *transport) exchange(req *http.Request, cl *call) (envelope, http.Header
 	resp, err := t.next.RoundTrip(out)
 	if err != nil {
 		if ctx.Err() != nil && req.Context().Err() == nil {
-			err = fmt.Errorf("no answer within %v: %w", t.timeout, err)
+			err = fmt.Errorf("no answer within %v: %w", allowed, context.Cause(ctx))
 		}
 		return envelope{}, nil, 0, cl.lost(err)
+	}
+	if cl.shape == stream && resp.StatusCode == http.StatusOK {
+		// From here on the caller reads, for as long as a slow connection needs.
+		timer.Reset(t.timeout + time.Duration(max(resp.ContentLength, 0)/slowUpload)*time.Second)
+		resp.Body = openBody{ctx, resp.Body, release}
+		cl.opened, release = resp, func() {}
+		return envelope{Success: true}, resp.Header, resp.StatusCode, nil
 	}
 	defer resp.Body.Close()
 	limit := t.maxBody
@@ -140,6 +150,9 @@ func (t *transport) exchange(req *http.Request, cl *call) (envelope, http.Header
 		limit *= rowsFactor
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	var e *Error
 	var answer envelope
 	switch {
