@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -69,7 +69,7 @@ func (c *Client) Refs(ctx context.Context, prefix string) ([]Ref, error) {
 			all = append(all, Ref{w.Ref, w.Object.SHA})
 		}
 	}
-	slices.SortFunc(all, func(a, b Ref) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
 	return all, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -157,11 +158,12 @@ func (c *Client) Reactions(ctx context.Context, comment int64) ([]Reaction, erro
 	if err != nil {
 		return nil, missing(err, "the comment %d", comment)
 	}
-	slices.SortStableFunc(all, func(a, b Reaction) int {
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := all[i], all[j]
 		if d := a.Created.Compare(b.Created); d != 0 {
-			return d
+			return d < 0
 		}
-		return int(min(max(a.ID-b.ID, -1), 1))
+		return int(min(max(a.ID-b.ID, -1), 1)) < 0
 	})
 	return all, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -297,8 +298,6 @@ func (c *Client) Checks(ctx context.Context, sha string) ([]Check, error) {
 	if err != nil {
 		return nil, missing(err, "the commit %s", sha)
 	}
-	slices.SortStableFunc(all, func(a, b Check) int {
-		return strings.Compare(a.Name+"\x00"+a.App, b.Name+"\x00"+b.App)
-	})
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Name+"\x00"+all[i].App < all[j].Name+"\x00"+all[j].App })
 	return all, nil
 }
