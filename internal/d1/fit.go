@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -67,7 +68,9 @@ func fitObjects(ctx context.Context, old, live []Object, leaveOut []string) (Fit
 	}
 	slices.Sort(f.out.Lacks)
 	f.out.Lacks = slices.Compact(f.out.Lacks)
-	slices.SortFunc(f.out.While, func(a, b Occupied) int { return strings.Compare(a.Table+"\x00"+a.Text, b.Table+"\x00"+b.Text) })
+	sort.Slice(f.out.While, func(i, j int) bool {
+		return f.out.While[i].Table+"\x00"+f.out.While[i].Text < f.out.While[j].Table+"\x00"+f.out.While[j].Text
+	})
 	f.out.While = slices.Compact(f.out.While)
 	return f.out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // Lint says what can be said of files of migrations without any database: each is rehearsed on what the files before it
@@ -55,7 +56,7 @@ func Lint(ctx context.Context, files []Migration, after string, denyColumns []st
 	place := func(f Finding) int {
 		return slices.IndexFunc(files, func(m Migration) bool { return m.Path == f.File })
 	}
-	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Or(place(a)-place(b), a.Line-b.Line) })
+	sort.SliceStable(out, func(i, j int) bool { return cmp.Or(place(out[i])-place(out[j]), out[i].Line-out[j].Line) < 0 })
 	return slices.Compact(out), nil
 }
 

@@ -40,6 +40,8 @@ type Parts struct {
 	Plain bool
 	// MaxBytes is where a table's rows go on in another part; 0 means 64 MiB.
 	MaxBytes int64
+	// MaxInsert is how long a statement with rows may be, in bytes; 0 means 90,000, a little less than D1 takes.
+	MaxInsert int
 	// Create opens a part to be written; it is closed before the next one is opened.
 	Create func(name string) (io.WriteCloser, error)
 	// Progress, if set, is called every few thousand rows with the number of rows written so far.
@@ -77,6 +79,9 @@ func (p Parts) Write(ctx context.Context, db *DB) ([]Part, error) {
 	w := &partWriter{Parts: p, db: db, ctx: ctx}
 	if w.MaxBytes == 0 {
 		w.MaxBytes = 64 << 20
+	}
+	if w.MaxInsert == 0 {
+		w.MaxInsert = maxInsert
 	}
 	err := db.exclusive(ctx, func() error {
 		// A table of as many columns as D1 takes is read together with its rowid.
@@ -368,14 +373,14 @@ func (w *partWriter) table(t *tableInfo, whole bool) error {
 		}
 		row.Reset()
 		writeRow(&row, values)
-		if len(head)+row.Len() > maxInsert {
+		if len(head)+row.Len() > w.MaxInsert {
 			flush()
 			if err := w.longRow(head, values); err != nil {
 				return fmt.Errorf("table %s: %w", t.name, err)
 			}
 		} else {
 			// D1 counts the values of a row only where a statement has several rows.
-			if statement.Len() > 0 && (statement.Len()+2+row.Len() > maxInsert || len(values) > MaxColumns) {
+			if statement.Len() > 0 && (statement.Len()+2+row.Len() > w.MaxInsert || len(values) > MaxColumns) {
 				flush()
 			}
 			if statement.Len() == 0 {
@@ -436,7 +441,8 @@ func writeExact(b *bytes.Buffer, v any) {
 		b.Write(hex.AppendEncode(b.AvailableBuffer(), v))
 		b.WriteByte('\'')
 	case string:
-		if strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v) {
+		// SQLite's shell takes the carriage return of a line break away, inside of quotes too.
+		if strings.IndexByte(v, 0) >= 0 || strings.Contains(v, "\r\n") || !utf8.ValidString(v) {
 			b.WriteString("CAST(X'")
 			b.Write(hex.AppendEncode(b.AvailableBuffer(), []byte(v)))
 			b.WriteString("' AS TEXT)")
@@ -469,7 +475,7 @@ func (w *partWriter) longRow(head string, values []any) error {
 		total += len(texts[i]) + 1
 	}
 	w.line("DELETE FROM " + stagingTable)
-	for id := 1; total > maxInsert; id++ {
+	for id := 1; total > w.MaxInsert; id++ {
 		longest := 0
 		for i := range texts {
 			if len(texts[i]) > len(texts[longest]) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/ncruces/go-sqlite3"
@@ -398,7 +399,7 @@ func (r *rehearser) endOfFile() error {
 		}
 		f.after = append(f.after, state)
 	}
-	slices.SortStableFunc(f.changes, func(a, b change) int { return a.at.line - b.at.line })
+	sort.SliceStable(f.changes, func(i, j int) bool { return f.changes[i].at.line < f.changes[j].at.line })
 	return nil
 }
 

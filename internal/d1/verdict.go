@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -30,11 +31,12 @@ func (r *Rehearsal) Findings(answers []int64, allowDestructive bool) []Finding {
 			out = append(out, f)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Finding) int {
+	sort.SliceStable(out, func(i, j int) bool {
+		a, b := out[i], out[j]
 		if a.File != b.File {
-			return strings.Compare(a.File, b.File)
+			return a.File < b.File
 		}
-		return a.Line - b.Line
+		return a.Line < b.Line
 	})
 	return out
 }
@@ -306,7 +308,7 @@ func (r *rehearser) conclude() {
 		if !f.passed {
 			return
 		}
-		slices.SortStableFunc(f.changes, func(a, b change) int { return a.at.line - b.at.line })
+		sort.SliceStable(f.changes, func(i, j int) bool { return f.changes[i].at.line < f.changes[j].at.line })
 		file := File{Name: f.Name, Phase: Expand, Reason: f.directives.destructive}
 		var expands, retires, unclear []change
 		for _, c := range f.changes {
