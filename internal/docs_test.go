@@ -17,7 +17,7 @@ import (
 // nobody reports.
 func TestFindingsAreDocumented(t *testing.T) {
 	used := map[string]string{}
-	for _, dir := range []string{"fleet", "wrangler", "d1", "deploy", "transfer", "command", "audit"} {
+	for _, dir := range []string{"fleet", "wrangler", "d1", "deploy", "transfer", "command", "audit", "provision", "cost", "secrets"} {
 		for rule := range rulesIn(t, dir) {
 			used[rule] = dir
 		}
@@ -128,7 +128,7 @@ func rulesIn(t *testing.T, dir string) map[string]bool {
 			}
 		case *ast.ValueSpec:
 			for i, name := range n.Names {
-				if strings.HasPrefix(name.Name, "rule") && i < len(n.Values) {
+				if strings.HasPrefix(strings.ToLower(name.Name), "rule") && i < len(n.Values) {
 					add(n.Values[i])
 				}
 			}
