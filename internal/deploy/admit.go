@@ -314,7 +314,7 @@ func admitLive(want *Desired, have *State) Findings {
 		a.report("secret-missing", Finding{
 			Message:  fmt.Sprintf("%s has no secret %s", c.Name, strings.Join(missing, ", ")),
 			Expected: "every secret that fleet.yml or wrangler.jsonc requires",
-			Hint:     "pass them with --secrets-file, or run wrangler secret put --env " + c.Env + " " + missing[0],
+			Hint:     "pass them with --secrets-file, or put them into the shop's bundle: shopfleet secrets set " + want.Shop.Slug + " " + missing[0],
 		})
 	}
 	return a.found

@@ -35,6 +35,8 @@ type AdoptWrite struct {
 	Jurisdiction string `json:"jurisdiction,omitempty"`
 	// Value is the slug.
 	Value string `json:"value"`
+	// Fresh says that whoever plans it has just made the thing: the first try does not look.
+	Fresh bool `json:"-"`
 }
 
 // The values of AdoptWrite.What.
@@ -42,6 +44,46 @@ const (
 	adoptTag    = "tag"
 	adoptRecord = "record"
 )
+
+// Fresh stores, and a Worker, of a shop that was made by now, and what they are called.
+type Fresh struct {
+	Worker, DatabaseID, NamespaceID, Bucket string
+}
+
+// MarkStores are the identity records of stores that were just made. The database's is among them where the table is
+// shopfleet's own; a product's own table comes with its migrations, and Mark is for that.
+func MarkStores(shop fleet.Shop, where fleet.Identity, f Fresh, fresh func(kind, id string) bool) *AdoptPlan {
+	p := &AdoptPlan{Shop: shop.Slug, Writes: []AdoptWrite{}}
+	for _, s := range []struct{ kind, id, name string }{{kindKV, f.NamespaceID, shop.KV}, {kindR2, f.Bucket, shop.R2}, {kindD1, f.DatabaseID, shop.D1}} {
+		w := AdoptWrite{What: adoptRecord, Kind: s.kind, ID: s.id, Name: s.name, Key: where.Key, Value: shop.Slug, Fresh: fresh(s.kind, s.id)}
+		if s.kind == kindD1 {
+			if where.Table != fleet.IdentityTable {
+				continue
+			}
+			w.Table, w.Make = where.Table, true
+		}
+		if s.id != "" {
+			p.Writes = append(p.Writes, w)
+		}
+	}
+	return p
+}
+
+// Mark is what says whose a shop is once it was deployed: the owner tag of its Worker, where tags can be had, and the record in
+// a table of the product's own. fresh says which of them this run has made.
+func Mark(shop fleet.Shop, where fleet.Identity, f Fresh, tags bool, fresh func(kind, id string) bool) *AdoptPlan {
+	p := &AdoptPlan{Shop: shop.Slug, Writes: []AdoptWrite{}}
+	if tags {
+		p.Writes = append(p.Writes, AdoptWrite{What: adoptTag, Kind: kindWorker, ID: f.Worker, Name: f.Worker, Value: shop.Slug, Fresh: fresh(kindWorker, f.Worker)})
+	}
+	if where.Table != fleet.IdentityTable && f.DatabaseID != "" {
+		p.Writes = append(p.Writes, AdoptWrite{What: adoptRecord, Kind: kindD1, ID: f.DatabaseID, Name: shop.D1, Key: where.Key, Table: where.Table, Value: shop.Slug, Fresh: fresh(kindD1, f.DatabaseID)})
+	}
+	return p
+}
+
+// ErrNoIdentityTable says that a database has no table for its identity record, or one of another shape.
+var ErrNoIdentityTable = errors.New("the database has no such table with columns key and value")
 
 // String is the write in one line for people.
 func (w AdoptWrite) String() string {
@@ -174,7 +216,10 @@ func (e *Engine) ApplyAdoption(ctx context.Context, p *AdoptPlan, tell func(Even
 // adopt looks, and writes what is missing. All of it can be repeated: an answer that was lost is looked up by the next try.
 func (e *Engine) adopt(ctx context.Context, w AdoptWrite) (written bool, err error) {
 	for try := 0; ; try++ {
-		says, write, err := e.lookToAdopt(ctx, w)
+		says, write, err := "", e.adoption(w, cloudflare.ResourceTags{}), error(nil)
+		if !w.Fresh || try > 0 {
+			says, write, err = e.lookToAdopt(ctx, w)
+		}
 		switch {
 		case err != nil:
 			return written, err
@@ -187,7 +232,7 @@ func (e *Engine) adopt(ctx context.Context, w AdoptWrite) (written bool, err err
 				Expected: "what is " + w.Value + "'s own", Hint: "stop and find out whose it is: one shop could read another's data",
 			}}
 		}
-		err = write()
+		err = write(ctx)
 		again := errors.Is(err, cloudflare.ErrConflict) || errors.Is(err, cloudflare.ErrUnknownOutcome)
 		switch {
 		case err == nil:
@@ -200,31 +245,35 @@ func (e *Engine) adopt(ctx context.Context, w AdoptWrite) (written bool, err err
 }
 
 // lookToAdopt reads what a write is about to change, and returns the call that would.
-func (e *Engine) lookToAdopt(ctx context.Context, w AdoptWrite) (says string, write func() error, err error) {
-	s := Store{Kind: w.Kind, ID: w.ID, Jurisdiction: w.Jurisdiction}
+func (e *Engine) lookToAdopt(ctx context.Context, w AdoptWrite) (says string, write func(context.Context) error, err error) {
 	if w.What == adoptTag {
 		t, err := e.CF.Tags(ctx, w.Kind, w.ID)
-		return t.Tags[ownerTag], func() error {
-			tags := maps.Clone(t.Tags)
+		return t.Tags[ownerTag], e.adoption(w, t), err
+	}
+	r := &records{cf: e.CF, shop: w.Value, where: fleet.Identity{Key: w.Key, Table: w.Table}, found: map[string]string{}}
+	s := Store{Kind: w.Kind, ID: w.ID, Jurisdiction: w.Jurisdiction}
+	err = r.read(ctx, s)
+	return r.found[s.key()], e.adoption(w, cloudflare.ResourceTags{}), err
+}
+
+// adoption is the call of a write. have are the tags that are there, which stay.
+func (e *Engine) adoption(w AdoptWrite, have cloudflare.ResourceTags) func(context.Context) error {
+	return func(ctx context.Context) error {
+		switch {
+		case w.What == adoptTag:
+			tags := maps.Clone(have.Tags)
 			if tags == nil {
 				tags = map[string]string{}
 			}
 			tags[ownerTag] = w.Value
-			return e.CF.PutTags(ctx, cloudflare.ResourceTags{Type: w.Kind, ID: w.ID, Tags: tags, ETag: t.ETag})
-		}, err
-	}
-	where := fleet.Identity{Key: w.Key, Table: w.Table}
-	r := &records{cf: e.CF, shop: w.Value, where: where, found: map[string]string{}}
-	err = r.read(ctx, s)
-	return r.found[s.key()], func() error {
-		switch w.Kind {
-		case kindKV:
+			return e.CF.PutTags(ctx, cloudflare.ResourceTags{Type: w.Kind, ID: w.ID, Tags: tags, ETag: have.ETag})
+		case w.Kind == kindKV:
 			return e.CF.PutKVValue(ctx, w.ID, w.Key, w.Value)
-		case kindR2:
+		case w.Kind == kindR2:
 			return e.CF.PutR2Object(ctx, w.ID, w.Jurisdiction, w.Key, []byte(w.Value))
 		}
 		return e.insertRecord(ctx, w)
-	}, err
+	}
 }
 
 // insertRecord adds the row where there is none, whatever another run does meanwhile.
@@ -236,5 +285,10 @@ func (e *Engine) insertRecord(ctx context.Context, w AdoptWrite) error {
 	}
 	sql = append(sql, fmt.Sprintf("INSERT INTO %s (key, value) SELECT %s, %s WHERE NOT EXISTS (SELECT 1 FROM %[1]s AS i WHERE i.key = %[2]s);", table, quoteText(w.Key), quoteText(w.Value)))
 	_, err := e.CF.D1Exec(ctx, w.ID, strings.Join(sql, "\n"))
+	if err != nil && !w.Make {
+		if why := refusalText(err); strings.Contains(why, "no such table") || strings.Contains(why, "no column named") || strings.Contains(why, "no such column") {
+			return fmt.Errorf("%w: %s", ErrNoIdentityTable, w.Table)
+		}
+	}
 	return err
 }

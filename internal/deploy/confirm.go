@@ -141,6 +141,7 @@ func (a *applying) restore(ctx context.Context) error {
 			a.out.VersionID = now.Version
 			return &StaleError{Shop: a.plan.Shop, Live: now.Version}
 		}
+		a.force = a.force || a.bringsSecrets() && now.Version == a.out.VersionID
 	}
 	a.tell(Event{Action: ActionRelease, Text: "restoring " + a.plan.Live})
 	text := a.have.Live.Message

@@ -167,6 +167,7 @@ type Action string
 const (
 	ActionBookmark  Action = "bookmark"        // note the database's point in time before it changes
 	ActionAssets    Action = "assets"          // upload static assets that the account does not have
+	ActionSecrets   Action = "secrets"         // which secrets the version changes; the upload carries them
 	ActionUpload    Action = "upload"          // upload a version that takes no traffic
 	ActionMigrate   Action = "migrate"         // apply pending migrations that the running release does not notice
 	ActionProve     Action = "prove"           // ask the uploaded version before it takes traffic
@@ -213,6 +214,12 @@ func (s Step) String() string {
 		return "bookmark " + s.Target
 	case ActionAssets:
 		return "upload changed assets"
+	case ActionSecrets:
+		text := "secrets of " + s.Target + " with the version: " + list(s.After)
+		if len(s.Before) > 0 {
+			text += "; removed: " + list(s.Before)
+		}
+		return text
 	case ActionUpload:
 		return "upload a version of " + s.Target + " (takes no traffic)"
 	case ActionMigrate:

@@ -43,10 +43,19 @@ type Source struct {
 
 	// Secrets are values to upload with the version, by name.
 	Secrets map[string]wrangler.Secret
+	// Fingerprints tell, by name, whether a value is another one than that of the live release; keyed, since they are
+	// written where more people read than may know the values. nil is none: then a secret that the Worker has counts as equal.
+	Fingerprints map[string]string
+	// RemoveSecrets takes secrets away from the Worker that are not in Secrets and not required.
+	RemoveSecrets bool
+	// Found is what was found about the commit before, for the plan.
+	Found Findings
 	// Redeploy uploads and releases although nothing changed.
 	Redeploy bool
 	// OverwriteOutside replaces a live version that shopfleet did not make.
 	OverwriteOutside bool
+	// Moved says that it is meant to be live in another account than before, or for the first time again.
+	Moved bool
 	// AllowDestructive lets migrations lose data that do not say why they may.
 	AllowDestructive bool
 
@@ -79,12 +88,15 @@ type Desired struct {
 	DenyColumns      []string // that no table may have
 	RequiredSecrets  []string
 	Secrets          map[string]wrangler.Secret
+	Fingerprints     map[string]string
+	RemoveSecrets    bool
 	Actor            string // who asks for the deploy, for the journal
 	Run              *Run   // which run of a workflow it is, for the journal
 	Findings         Findings
 	Redeploy         bool
 	OverwriteOutside bool
 	AllowDestructive bool
+	Moved            bool
 	Tool             string // the version of shopfleet, for the journal
 
 	policy    *fleet.Policy
@@ -114,10 +126,11 @@ func (b *Builder) Prepare(ctx context.Context, src Source) (*Desired, error) {
 		Shop: src.Shop, Commit: src.Commit, Main: src.Main, Config: config,
 		BuildInfoURL: src.Policy.BuildInfo.URL, Gate: src.Policy.Gate, Identity: src.Policy.Identity,
 		Actor: src.Actor, Run: src.Run,
-		Tool: src.Tool, Secrets: src.Secrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
-		AllowDestructive: src.AllowDestructive, DenyColumns: src.Policy.Migrations.DenyColumns,
+		Tool: src.Tool, Secrets: src.Secrets, Fingerprints: src.Fingerprints, RemoveSecrets: src.RemoveSecrets, Redeploy: src.Redeploy, OverwriteOutside: src.OverwriteOutside,
+		AllowDestructive: src.AllowDestructive, Moved: src.Moved, DenyColumns: src.Policy.Migrations.DenyColumns,
 		policy: src.Policy,
 	}
+	want.Findings = append(want.Findings, src.Found...)
 	want.warn(config.Warnings)
 	want.RequiredSecrets = union(src.Policy.Secrets.Required, config.RequiredSecrets)
 	want.Findings = append(want.Findings, admitOffline(want, src)...)

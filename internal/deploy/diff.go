@@ -28,6 +28,8 @@ func Diff(want *Desired, have *State) *Plan {
 	findings = append(findings, admitLive(want, have)...)
 	findings = append(findings, admitOwnership(want, have)...)
 	findings = append(findings, outside(want, have)...)
+	findings = append(findings, elsewhere(want, have)...)
+	findings = append(findings, removedFindings(want, have)...)
 
 	findings = append(findings, migrationFindings(want, have)...)
 
@@ -44,10 +46,10 @@ func Diff(want *Desired, have *State) *Plan {
 
 // sortSteps puts the steps in the order of Apply (see the package doc).
 func sortSteps(steps []Step, put bool) {
-	order := []Action{ActionBookmark, ActionAssets, ActionSubdomain, ActionUpload, ActionMigrate, ActionProve, ActionRelease,
+	order := []Action{ActionBookmark, ActionAssets, ActionSubdomain, ActionSecrets, ActionUpload, ActionMigrate, ActionProve, ActionRelease,
 		ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate, ActionContract}
 	if put {
-		order = []Action{ActionBookmark, ActionAssets, ActionMigrate, ActionPut, ActionSubdomain,
+		order = []Action{ActionBookmark, ActionAssets, ActionMigrate, ActionSecrets, ActionPut, ActionSubdomain,
 			ActionSettings, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate, ActionContract}
 	}
 	sort.SliceStable(steps, func(i, j int) bool {
@@ -96,20 +98,23 @@ func versionSteps(want *Desired, have *State) []Step {
 	switch {
 	case have.Worker == nil:
 		steps = append(steps, Step{Action: ActionPut, Target: worker, After: []string{want.Mark}})
+		steps = append(steps, secretSteps(want, have)...)
 		if len(want.Config.Tags) > 0 {
 			// Tags travel apart from the upload; everything else of a first upload is in its metadata.
 			steps = append(steps, Step{Action: ActionSettings, Target: worker, After: []string{"tags"}})
 		}
 		steps = append(steps, subdomainStep(want))
 		return append(steps, assetSteps(want)...)
-	case have.Live.Mark == want.Mark && !split(have) && !want.Redeploy && !newSecrets(want, have):
+	case have.Live.Mark == want.Mark && !split(have) && !want.Redeploy && !secretsChange(want, have):
 	case needsPut(want, have):
 		steps = append(steps, Step{Action: ActionPut, Target: worker, Before: live, After: []string{want.Mark}})
+		steps = append(steps, secretSteps(want, have)...)
 		steps = append(steps, assetSteps(want)...)
 	default:
 		steps = append(steps,
 			Step{Action: ActionUpload, Target: worker, After: []string{want.Mark}},
 			Step{Action: ActionRelease, Target: worker, Before: live, After: []string{want.Mark}})
+		steps = append(steps, secretSteps(want, have)...)
 		if proves(want, have) {
 			steps = append(steps, Step{Action: ActionProve, Target: want.Shop.Hostname})
 		}
@@ -364,6 +369,35 @@ func outside(want *Desired, have *State) []Finding {
 		Rule: "changed-outside", Level: level, Message: message,
 		Expected: "a version uploaded by shopfleet", Hint: hint,
 	}}
+}
+
+// elsewhere says that the shop is live in another account than its branch names: a deploy would begin a second one, without
+// its data. The newest release that says where it is tells.
+func elsewhere(want *Desired, have *State) []Finding {
+	if want.Moved || have.Live.Version != "" {
+		return nil
+	}
+	for _, r := range have.Journal {
+		if r.Account == "" {
+			continue
+		}
+		if r.Account == want.Shop.Account.ID {
+			return nil
+		}
+		was, to := r.Account, want.Shop.Account.Name
+		if want.policy != nil {
+			if a, ok := want.policy.AccountOf(r.Account); ok {
+				was = a.Name
+			}
+		}
+		f := Finding{Rule: "account-changed", Level: LevelError,
+			Message:  fmt.Sprintf("shop %s is live in account %s, and its branch puts it into account %s, where it has no Worker", want.Shop.Slug, was, to),
+			Expected: "the account that its data is in",
+			Hint:     fmt.Sprintf("undo the change of account_id, then shopfleet move %s --to %s takes its data along", want.Shop.Slug, to)}
+		want.locate(&f, "env", want.Config.Env, "account_id")
+		return []Finding{f}
+	}
+	return nil
 }
 
 func who(l Live) string {

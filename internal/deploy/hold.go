@@ -23,6 +23,7 @@ type Held struct {
 	Until         time.Time // zero is until somebody lifts it
 	Fleet         bool      // it holds all shops
 	Working       bool      // a rollback is under way, and it will be over soon
+	Lift          string    // what ends it, where that is not release-hold
 }
 
 // Finding says of a deploy that it does not happen because of the hold.
@@ -37,6 +38,9 @@ func (h *Held) Finding(shop fleet.Shop) Finding {
 	}
 	if !h.Until.IsZero() {
 		f.Message += ", until " + h.Until.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	if h.Lift != "" {
+		f.Hint = h.Lift
 	}
 	if h.Working {
 		f.Hint = "wait for the rollback to end; then the shop is held until somebody lifts that"

@@ -74,9 +74,13 @@ type Release struct {
 	Assets string `json:"assets,omitempty"`
 	// Bindings are those that reach stored data or code, as they were admitted.
 	Bindings []Bound `json:"bindings,omitempty"`
+	// Secrets are those that are known of the version, by name.
+	Secrets map[string]SecretMark `json:"secrets,omitempty"`
 	// Actor is who asked for the release, Run the address of the workflow's run.
 	Actor string `json:"actor,omitempty"`
 	Run   string `json:"run,omitempty"`
+	// Account is the id of the Cloudflare account that it is in.
+	Account string `json:"account,omitempty"`
 	// Previous is the Digest of the entry before this one, or NoEntry: it makes the journal a chain.
 	Previous string `json:"previous,omitempty"`
 }
@@ -258,6 +262,7 @@ func (a *applying) record() Release {
 	r := a.content()
 	r.VersionID, r.PreviousVersionID, r.PlanDigest = cmp.Or(a.out.Uploaded, a.out.VersionID), a.plan.Live, a.out.Digest
 	r.Bookmark, r.SchemaBefore, r.SchemaAfter = a.out.Bookmark, a.plan.Schema, a.plan.SchemaAfter
+	r.Secrets = a.secretMarks(r.VersionID)
 	for _, m := range a.plan.Migrations {
 		r.Migrations = append(r.Migrations, m.File)
 	}
@@ -275,6 +280,7 @@ func (a *applying) content() Release {
 		Shop: a.plan.Shop, Worker: a.plan.Worker, Commit: a.plan.Commit, Main: a.want.Main, Content: a.plan.Mark,
 		Crons: sortedCopy(a.want.Config.Crons), Hostnames: slices.Compact(hostnames), Tool: a.want.Tool,
 		Bundle: a.want.bundle, Assets: a.want.assets, Bindings: a.want.bound(a.have), Actor: a.want.Actor,
+		Account: a.want.Shop.Account.ID,
 	}
 	if a.want.Run != nil {
 		r.Run = a.want.Run.URL
@@ -286,7 +292,7 @@ func (a *applying) content() Release {
 // states, or none.
 func (a *applying) unrecorded() Release {
 	live := a.have.Live
-	r := Release{Shop: a.plan.Shop, Worker: a.plan.Worker, VersionID: live.Version, Content: live.Mark, Crons: sortedCopy(a.have.Crons)}
+	r := Release{Shop: a.plan.Shop, Worker: a.plan.Worker, VersionID: live.Version, Content: live.Mark, Crons: sortedCopy(a.have.Crons), Account: a.want.Shop.Account.ID}
 	if m, ok := parseMemo(live.Message); ok && m.mark == live.Mark {
 		r.Commit, r.Bookmark, r.Late = m.commit, m.bookmark, true
 	}

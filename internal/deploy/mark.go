@@ -9,9 +9,10 @@ import (
 // A release is recognised by the message of its deployment, which shopfleet
 // writes and reads back:
 //
-//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> stores=<12 hex>[+?] commit=<sha> bookmark=<bookmark> from=<version> order=<order>
+//	shopfleet content=sf-<32 hex> secrets=<12 hex> reach=<12 hex> stores=<12 hex>[+?] values=<12 hex> commit=<sha> bookmark=<bookmark> from=<version> order=<order>
 //
-// The stores are there when it is bound to some; releases of older shopfleets do not say. The bookmark is there when the deploy migrated the database: the state before it.
+// The stores are there when it is bound to some; releases of older shopfleets do not say. The values are a digest of
+// keyed fingerprints of its secrets, there when those were known. The bookmark is there when the deploy migrated the database: the state before it.
 // A release that took a bad one's place, by a rollback or because that did not pass its gate, says from which version it took
 // the traffic, so that the account alone knows which versions were taken down; a rollback says by which order.
 //
@@ -33,6 +34,7 @@ type memo struct {
 	required string // digest of the required secrets that were proven
 	reach    string // digest of the workers.dev state that was set before the release; "-" when it came after
 	stores   string // digest of the stores that it is bound to, and how well they were known; "" when it does not say
+	values   string // digest of the fingerprints of the secrets that it brought; "" when there were none
 	commit   string
 	bookmark string // of the database before the deploy migrated it; "" when it did not
 	from     string // the version that was taken down by it; "" for a release that goes forward
@@ -44,6 +46,9 @@ func (m memo) String() string {
 	s := "shopfleet content=" + m.mark + " secrets=" + m.required + " reach=" + m.reach
 	if m.stores != "" {
 		s += " stores=" + m.stores
+	}
+	if m.values != "" {
+		s += " values=" + m.values
 	}
 	s += " commit=" + m.commit
 	if m.bookmark != "" {
@@ -70,7 +75,7 @@ func parseMemo(s string) (m memo, ok bool) {
 		k, v, _ := strings.Cut(f, "=")
 		values[k] = v
 	}
-	m = memo{values["content"], values["secrets"], values["reach"], values["stores"], values["commit"], values["bookmark"], values["from"], values["order"]}
+	m = memo{values["content"], values["secrets"], values["reach"], values["stores"], values["values"], values["commit"], values["bookmark"], values["from"], values["order"]}
 	return m, m.String() == s && isMark(m.mark)
 }
 

@@ -7,8 +7,8 @@ import (
 
 func FuzzMemo(f *testing.F) {
 	mark := markOf([]byte("x"))
-	f.Add(memo{mark, listDigest(nil), "-", "", "abc", "", "", ""}.String())
-	f.Add(memo{mark, listDigest(nil), "-", listDigest(nil) + "+", "abc", "00000001-00000000-00004f1b-93695ef27bef303fac44de75060cda7c", "134ea8a4-8582-4fdc-84ec-f0eb8f4e4b60", "123"}.String())
+	f.Add(memo{mark, listDigest(nil), "-", "", "", "abc", "", "", ""}.String())
+	f.Add(memo{mark, listDigest(nil), "-", listDigest(nil) + "+", listDigest(nil), "abc", "00000001-00000000-00004f1b-93695ef27bef303fac44de75060cda7c", "134ea8a4-8582-4fdc-84ec-f0eb8f4e4b60", "123"}.String())
 	f.Add("shopfleet content=" + mark)
 	f.Add("Rollback")
 	f.Add("shopfleet content=sf-zz secrets= reach= commit=")
@@ -25,8 +25,9 @@ func FuzzMemo(f *testing.F) {
 
 func TestMemo(t *testing.T) {
 	for _, bookmark := range []string{"", "00000001-00000000-00004f1b-93695ef27bef303fac44de75060cda7c"} {
-		m := memo{markOf([]byte("a"), []byte("b")), listDigest([]string{"B", "A"}), notRecorded, "", strings.Repeat("0", 40), bookmark, "", ""}
+		m := memo{markOf([]byte("a"), []byte("b")), listDigest([]string{"B", "A"}), notRecorded, "", "", strings.Repeat("0", 40), bookmark, "", ""}
 		if bookmark != "" {
+			m.values = listDigest([]string{"A=0011223344556677"})
 			m.from, m.order = "134ea8a4-8582-4fdc-84ec-f0eb8f4e4b60", strings.Repeat("9", maxOrder)
 		}
 		got, ok := parseMemo(m.String())

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -232,7 +233,7 @@ func (l *lists) fill(want *Desired, have *State) {
 			have.Domains = append(have.Domains, Domain{ID: d.ID, Hostname: d.Hostname, Worker: d.Service, ZoneID: d.ZoneID})
 		}
 	}
-	slices.SortFunc(have.Domains, func(a, b Domain) int { return compare(a.Hostname, b.Hostname) })
+	sort.Slice(have.Domains, func(i, j int) bool { return compare(have.Domains[i].Hostname, have.Domains[j].Hostname) < 0 })
 	have.Zones = map[string]string{}
 	for _, zone := range want.Shop.Account.Zones() {
 		if id, ok := l.zones[zone]; ok {
@@ -251,7 +252,9 @@ func (l *lists) fill(want *Desired, have *State) {
 			}
 		}
 	}
-	slices.SortFunc(have.Shadows, func(a, b Route) int { return compare(a.Pattern+" "+a.Worker, b.Pattern+" "+b.Worker) })
+	sort.Slice(have.Shadows, func(i, j int) bool {
+		return compare(have.Shadows[i].Pattern+" "+have.Shadows[i].Worker, have.Shadows[j].Pattern+" "+have.Shadows[j].Worker) < 0
+	})
 }
 
 // names takes from the account's lists what it calls the things that are reached.
@@ -305,11 +308,11 @@ func live(deployments []cloudflare.Deployment, out *Live) {
 			}
 			out.Stores = m.stores
 			if i == 0 {
-				out.Required = m.required
+				out.Required, out.Values = m.required, m.values
 				return
 			}
 			// Released again it has to be known for what it is: its version has no tag of ours. Which secrets it has is not proven.
-			m.required = ""
+			m.required, m.values = "", ""
 			out.Message = m.String()
 			return
 		}
@@ -386,8 +389,8 @@ func (e *Engine) lookCloser(ctx context.Context, want *Desired, have *State, acc
 			return notFoundIsEmpty(err, "reading the workers.dev state of "+worker)
 		})
 	}
-	proven := have.Live.Required == listDigest(want.RequiredSecrets) && len(want.Secrets) == 0
-	if have.Worker != nil && !proven && len(want.RequiredSecrets)+len(want.Secrets) > 0 {
+	listed := have.Worker != nil && (want.RemoveSecrets || len(want.RequiredSecrets)+len(want.Secrets) > 0)
+	if listed && !secretsProven(want, have.Live, puts(want, have)) {
 		group.Go(func() error {
 			list, err := e.CF.Secrets(ctx, worker)
 			have.Secrets = []string{}
@@ -425,7 +428,9 @@ func (e *Engine) lookAtDNS(ctx context.Context, group *errgroup.Group, want *Des
 			for _, rec := range list {
 				have.DNS = append(have.DNS, DNSRecord{Hostname: host, Type: rec.Type, Content: rec.Content})
 			}
-			slices.SortFunc(have.DNS, func(a, b DNSRecord) int { return compare(a.Hostname+a.Type+a.Content, b.Hostname+b.Type+b.Content) })
+			sort.Slice(have.DNS, func(i, j int) bool {
+				return compare(have.DNS[i].Hostname+have.DNS[i].Type+have.DNS[i].Content, have.DNS[j].Hostname+have.DNS[j].Type+have.DNS[j].Content) < 0
+			})
 			return doing(err, "reading the DNS records of "+host)
 		})
 	}
@@ -516,7 +521,7 @@ func conflicts(changes cloudflare.Changeset, wanted []string, held func(host str
 			out = append(out, Conflict{c.Hostname, "another Worker holds it"})
 		}
 	}
-	slices.SortFunc(out, func(a, b Conflict) int { return compare(a.Hostname+a.Why, b.Hostname+b.Why) })
+	sort.Slice(out, func(i, j int) bool { return compare(out[i].Hostname+out[i].Why, out[j].Hostname+out[j].Why) < 0 })
 	return out
 }
 
@@ -546,7 +551,9 @@ func (e *Engine) lookAtRoutes(ctx context.Context, group *errgroup.Group, want *
 					have.Routes = append(have.Routes, Route{ID: r.ID, ZoneID: id, Pattern: r.Pattern, Worker: r.Script})
 				}
 			}
-			slices.SortFunc(have.Routes, func(a, b Route) int { return compare(a.ZoneID+a.Pattern, b.ZoneID+b.Pattern) })
+			sort.Slice(have.Routes, func(i, j int) bool {
+				return compare(have.Routes[i].ZoneID+have.Routes[i].Pattern, have.Routes[j].ZoneID+have.Routes[j].Pattern) < 0
+			})
 			return doing(err, "listing the routes of a zone")
 		})
 	}

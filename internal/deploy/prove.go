@@ -100,6 +100,7 @@ func (a *applying) withdraw(ctx context.Context, failed *GateError) error {
 			a.out.VersionID = now.Version
 			return errors.Join(failed, &StaleError{Shop: a.plan.Shop, Live: now.Version})
 		}
+		a.force = a.force || a.bringsSecrets()
 	}
 	a.tell(Event{Action: ActionProve, Text: "taking the version back; it took no traffic"})
 	if err := a.deployVersion(ctx, a.plan.Worker, a.plan.Live, a.have.Live.Message); err != nil {

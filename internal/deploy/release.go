@@ -20,6 +20,7 @@ func (a *applying) form(put bool) (*wrangler.Form, error) {
 		Assets:    a.want.Assets,
 		AssetsJWT: wrangler.Secret(a.assetsToken),
 		Secrets:   a.want.Secrets,
+		Keep:      keptSecrets(a.want, a.have),
 		Tag:       a.plan.Mark,
 		Message:   a.message(),
 	}
@@ -40,6 +41,7 @@ func (a *applying) message() string {
 	}
 	return memo{
 		mark: a.plan.Mark, required: listDigest(a.want.RequiredSecrets), reach: reach, stores: rememberStores(a.want, a.have),
+		values: a.want.secretsID(a.plan.Has(ActionPut)),
 		commit: a.plan.Commit, bookmark: a.out.Bookmark,
 	}.String()
 }

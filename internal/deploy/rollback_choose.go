@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/cloudflare"
@@ -129,7 +130,7 @@ func (c *chronicle) ordered() []Release {
 		return len(c.deployments)
 	}
 	out := slices.Clone(c.journal)
-	slices.SortStableFunc(out, func(a, b Release) int { return cmp.Compare(place(a), place(b)) })
+	sort.SliceStable(out, func(i, j int) bool { return place(out[i]) < place(out[j]) })
 	return out
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/wrangler"
@@ -124,7 +125,9 @@ func (p *RollbackPlan) steps(rw RollbackWant, t *turn) {
 	p.Steps = append(p.Steps, around...)
 	p.Steps = append(p.Steps, Step{Action: ActionGate, Target: rw.Shop.Hostname})
 	order := []Action{ActionRestore, ActionRelease, ActionCrons, ActionAttach, ActionDetach, ActionRoutes, ActionGate}
-	slices.SortStableFunc(p.Steps, func(a, b Step) int { return slices.Index(order, a.Action) - slices.Index(order, b.Action) })
+	sort.SliceStable(p.Steps, func(i, j int) bool {
+		return slices.Index(order, p.Steps[i].Action) < slices.Index(order, p.Steps[j].Action)
+	})
 }
 
 // answersItself says whether the shop's own hostname is among the routes that are left. Without it the hostnames stay: a

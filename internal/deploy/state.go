@@ -94,6 +94,9 @@ type Live struct {
 	// Required is the digest of the required secrets that were proven when the
 	// version was released; "" when secrets changed since.
 	Required string
+	// Values is the digest of the fingerprints of the secrets that the version brought; "" when it does not say, or secrets
+	// changed since.
+	Values string `json:",omitempty"`
 	// Reach is the digest of the workers.dev state that the release promises; ""
 	// when it promises none, and State.Subdomain was read instead.
 	Reach string
