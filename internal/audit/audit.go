@@ -48,6 +48,9 @@ type Shop struct {
 	Base   string
 	Behind int
 	Since  time.Time
+	// Leaving is why the shop cannot be reached on purpose, since it is offboarded or moved; "" for others. Its hostnames and
+	// crons are not judged then, and the report says so: a hold is the word of whoever may write to the repository.
+	Leaving string
 }
 
 // Input is everything that an audit judges by.
@@ -209,6 +212,11 @@ func (a *audit) report() *Report {
 			what += " (account " + strings.Join(at, ", ") + ")"
 		}
 		r.NotRead = append(r.NotRead, what)
+	}
+	for _, s := range a.Shops {
+		if s.Leaving != "" {
+			r.NotRead = append(r.NotRead, "hostnames and crons of "+s.Slug+" were not judged: "+s.Leaving)
+		}
 	}
 	for _, f := range a.findings {
 		if len(a.Only) == 0 || f.concerns(a.Only) || f.Rule == "account-unread" {

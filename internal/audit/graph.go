@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/json"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/deploy"
@@ -164,10 +165,10 @@ func (a *audit) build() *graph {
 		return strings.Compare(strings.Join([]string{x.Account, x.Type, x.Name, x.ID, x.Jurisdiction}, "\x00"),
 			strings.Join([]string{y.Account, y.Type, y.Name, y.ID, y.Jurisdiction}, "\x00"))
 	}
-	slices.SortFunc(g.Workers, order)
-	slices.SortFunc(g.Stores, order)
-	slices.SortStableFunc(g.Edges, func(x, y Edge) int {
-		return strings.Compare(x.Account+"\x00"+x.Worker+"\x00"+x.Binding, y.Account+"\x00"+y.Worker+"\x00"+y.Binding)
+	sort.Slice(g.Workers, func(i, j int) bool { return order(g.Workers[i], g.Workers[j]) < 0 })
+	sort.Slice(g.Stores, func(i, j int) bool { return order(g.Stores[i], g.Stores[j]) < 0 })
+	sort.SliceStable(g.Edges, func(i, j int) bool {
+		return g.Edges[i].Account+"\x00"+g.Edges[i].Worker+"\x00"+g.Edges[i].Binding < g.Edges[j].Account+"\x00"+g.Edges[j].Worker+"\x00"+g.Edges[j].Binding
 	})
 	return g
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/deploy"
@@ -48,8 +49,8 @@ func (a *audit) keys() []key {
 	for k := range a.graph.to {
 		out = append(out, k)
 	}
-	slices.SortFunc(out, func(x, y key) int {
-		return strings.Compare(x.account+"\x00"+x.typ+"\x00"+x.id+"\x00"+x.jurisdiction, y.account+"\x00"+y.typ+"\x00"+y.id+"\x00"+y.jurisdiction)
+	sort.Slice(out, func(i, j int) bool {
+		return out[i].account+"\x00"+out[i].typ+"\x00"+out[i].id+"\x00"+out[i].jurisdiction < out[j].account+"\x00"+out[j].typ+"\x00"+out[j].id+"\x00"+out[j].jurisdiction
 	})
 	return out
 }

@@ -52,7 +52,7 @@ func (a *audit) present(shop *Shop, s *Snapshot) {
 				missing = append(missing, "no "+own[2]+" "+own[1])
 			}
 		}
-		if deployed && !s.served(shop) && len(s.takers(shop)) == 0 {
+		if deployed && shop.Leaving == "" && !s.served(shop) && len(s.takers(shop)) == 0 {
 			missing = append(missing, "nothing that serves "+shop.Hostname)
 		}
 	}
@@ -270,9 +270,11 @@ func (a *audit) drift(shop *Shop, s *Snapshot) {
 	if live := w.Settings.CompatibilityFlags; !sameSet(live, c.CompatibilityFlags) {
 		differs = append(differs, fmt.Sprintf("compatibility_flags %s, in the branch %s", list(live), list(c.CompatibilityFlags)))
 	}
-	differs = append(differs, a.triggers(shop, s)...)
+	if shop.Leaving == "" {
+		differs = append(differs, a.triggers(shop, s)...)
+	}
 	if d := s.Details[shop.Slug]; d != nil {
-		if c.CronsSet && !sameSet(d.Crons, c.Crons) {
+		if shop.Leaving == "" && c.CronsSet && !sameSet(d.Crons, c.Crons) {
 			differs = append(differs, fmt.Sprintf("crons %s, in the branch %s", list(d.Crons), list(c.Crons)))
 		}
 		if d.Subdomain != nil && d.Subdomain.Enabled != c.WorkersDev {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -424,17 +425,21 @@ func quoteName(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) 
 
 // sort gives the lists an order of their own.
 func (s *Snapshot) sort() {
-	slices.SortFunc(s.Workers, func(a, b Worker) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(s.Domains, func(a, b cloudflare.Domain) int { return strings.Compare(a.Hostname, b.Hostname) })
-	slices.SortFunc(s.Databases, func(a, b cloudflare.D1Database) int { return strings.Compare(a.Name+"\x00"+a.ID, b.Name+"\x00"+b.ID) })
-	slices.SortFunc(s.Namespaces, func(a, b cloudflare.KVNamespace) int {
-		return strings.Compare(a.Title+"\x00"+a.ID, b.Title+"\x00"+b.ID)
+	sort.Slice(s.Workers, func(i, j int) bool { return s.Workers[i].Name < s.Workers[j].Name })
+	sort.Slice(s.Domains, func(i, j int) bool { return s.Domains[i].Hostname < s.Domains[j].Hostname })
+	sort.Slice(s.Databases, func(i, j int) bool {
+		return s.Databases[i].Name+"\x00"+s.Databases[i].ID < s.Databases[j].Name+"\x00"+s.Databases[j].ID
 	})
-	slices.SortFunc(s.Buckets, func(a, b cloudflare.R2Bucket) int {
-		return strings.Compare(a.Name+"\x00"+a.Jurisdiction, b.Name+"\x00"+b.Jurisdiction)
+	sort.Slice(s.Namespaces, func(i, j int) bool {
+		return s.Namespaces[i].Title+"\x00"+s.Namespaces[i].ID < s.Namespaces[j].Title+"\x00"+s.Namespaces[j].ID
 	})
-	slices.SortFunc(s.Routes, func(a, b Route) int { return strings.Compare(a.Zone+"\x00"+a.Pattern, b.Zone+"\x00"+b.Pattern) })
-	slices.SortFunc(s.Tags, func(a, b cloudflare.ResourceTags) int { return strings.Compare(a.Type+"\x00"+a.ID, b.Type+"\x00"+b.ID) })
+	sort.Slice(s.Buckets, func(i, j int) bool {
+		return s.Buckets[i].Name+"\x00"+s.Buckets[i].Jurisdiction < s.Buckets[j].Name+"\x00"+s.Buckets[j].Jurisdiction
+	})
+	sort.Slice(s.Routes, func(i, j int) bool {
+		return s.Routes[i].Zone+"\x00"+s.Routes[i].Pattern < s.Routes[j].Zone+"\x00"+s.Routes[j].Pattern
+	})
+	sort.Slice(s.Tags, func(i, j int) bool { return s.Tags[i].Type+"\x00"+s.Tags[i].ID < s.Tags[j].Type+"\x00"+s.Tags[j].ID })
 }
 
 // worker finds a Worker by name.
