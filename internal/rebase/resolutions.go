@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -222,14 +223,15 @@ func Clusters(moves []Move) []Cluster {
 		slices.Sort(c.Shops)
 		clusters = append(clusters, *c)
 	}
-	slices.SortFunc(clusters, func(a, b Cluster) int {
+	sort.Slice(clusters, func(i, j int) bool {
+		a, b := clusters[i], clusters[j]
 		if n := len(b.Shops) - len(a.Shops); n != 0 {
-			return n
+			return n < 0
 		}
 		if n := strings.Compare(a.Path, b.Path); n != 0 {
-			return n
+			return n < 0
 		}
-		return strings.Compare(a.Key, b.Key)
+		return a.Key < b.Key
 	})
 	return clusters
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -237,9 +238,10 @@ func divide(policy fleet.Waves, main string, slugs []string) []Wave {
 	for _, slug := range rest {
 		draw[slug] = sha256.Sum256([]byte(main + "\x00" + slug))
 	}
-	slices.SortFunc(rest, func(a, b string) int {
+	sort.Slice(rest, func(i, j int) bool {
+		a, b := rest[i], rest[j]
 		x, y := draw[a], draw[b]
-		return cmp.Or(bytes.Compare(x[:], y[:]), cmp.Compare(a, b))
+		return cmp.Or(bytes.Compare(x[:], y[:]), cmp.Compare(a, b)) < 0
 	})
 	landed := len(canaries)
 	for _, percent := range policy.Percent {

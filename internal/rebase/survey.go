@@ -7,7 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
+	"sort"
 
 	"github.com/kvick/shopfleet/internal/git"
 )
@@ -61,7 +61,7 @@ func Survey(ctx context.Context, in Input) ([]Move, error) {
 	if err := store.Flush(); err != nil {
 		return nil, fmt.Errorf("surveying the branches: %w", err)
 	}
-	slices.SortStableFunc(moves, func(a, b Move) int { return strings.Compare(a.Slug, b.Slug) })
+	sort.SliceStable(moves, func(i, j int) bool { return moves[i].Slug < moves[j].Slug })
 	return moves, nil
 }
 
