@@ -3,79 +3,27 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"html"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/audit"
 	"github.com/kvick/shopfleet/internal/deploy"
 )
 
-// auditStyle is all the looks of the page: nothing is loaded from anywhere.
-const auditStyle = `:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#57606a;--line:#d0d7de;--bad:#b3261e;--warn:#8a5a00;--good:#1a7f37;--band:#f6f8fa}
-@media (prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--soft:#9da7b1;--line:#3d444d;--bad:#ff7b72;--warn:#e3b341;--good:#56d364;--band:#161b22}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:76rem;padding:2rem 1.25rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
-h1{font-size:1.6rem;margin:0 0 .25rem}h2{font-size:1.2rem;margin:2.25rem 0 .5rem}p{margin:.4rem 0}.soft{color:var(--soft)}tr.hit td{color:var(--bad)}
-.verdict{font-size:1.15rem;font-weight:600;border-left:.3rem solid;padding-left:.75rem}.good{color:var(--good)}.bad,.error{color:var(--bad)}.warn,.warning{color:var(--warn)}.notice{color:var(--soft)}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere;white-space:pre-line}
-thead th{background:var(--band);white-space:nowrap}code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}.number{text-align:right;font-variant-numeric:tabular-nums}
-@media print{:root{--ink:#000;--paper:#fff;--soft:#444;--line:#bbb;--bad:#900;--warn:#640;--good:#063;--band:#eee}body{max-width:none;padding:0;font-size:10pt}tr{break-inside:avoid}thead{display:table-header-group}h2{break-after:avoid}.wide{overflow:visible}}
-`
-
 // AuditHTML writes an audit as one page for people who have no shopfleet: it loads nothing, runs nothing, and prints.
 func AuditHTML(w io.Writer, r *audit.Report) error {
-	p := &page{}
-	p.raw(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">`)
-	p.raw(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">`)
-	p.raw("<title>Audit of the fleet, ").text(r.At.UTC().Format("2006-01-02")).raw("</title><style>" + auditStyle + "</style></head><body>\n")
+	p := newPage("Audit of the fleet, "+r.At.UTC().Format("2006-01-02"), false)
 	p.summary(r)
 	p.findings(r)
 	p.stores(r)
 	p.workers(r)
 	p.hostnames(r)
 	p.accounts(r)
-	p.raw("</body></html>\n")
-	_, err := io.WriteString(w, p.b.String())
+	_, err := io.WriteString(w, p.finish())
 	return err
 }
-
-// page is HTML under work. Everything from the user's world goes through text.
-type page struct{ b strings.Builder }
-
-func (p *page) raw(s string) *page {
-	p.b.WriteString(s)
-	return p
-}
-
-func (p *page) text(s string) *page {
-	p.b.WriteString(html.EscapeString(cleanText(s)))
-	return p
-}
-
-// row is a table's row of plain texts; class is one of auditStyle's, or "".
-func (p *page) row(class string, cells ...string) {
-	p.raw("<tr")
-	if class != "" {
-		p.raw(` class="` + class + `"`)
-	}
-	p.raw(">")
-	for _, c := range cells {
-		p.raw("<td>").text(c).raw("</td>")
-	}
-	p.raw("</tr>\n")
-}
-
-// table begins a table; its caller ends it.
-func (p *page) table(heads ...string) {
-	p.raw(`<div class="wide"><table><thead><tr>`)
-	for _, h := range heads {
-		p.raw(`<th scope="col">`).text(h).raw("</th>")
-	}
-	p.raw("</tr></thead><tbody>\n")
-}
-
-func (p *page) end() { p.raw("</tbody></table></div>\n") }
 
 func (p *page) summary(r *audit.Report) {
 	p.raw("<h1>Audit of the fleet</h1>\n<p class=\"soft\">").text(fmt.Sprintf("%s; read from %s on; main at %s; %s", limits(r), moment(r.At), short(r.Main), r.Tool)).raw("</p>\n")
@@ -130,7 +78,9 @@ func (p *page) stores(r *audit.Report) {
 			nodes = append(nodes, w)
 		}
 	}
-	slices.SortStableFunc(nodes, func(a, b audit.Node) int { return strings.Compare(a.Account+"\x00"+a.Shop, b.Account+"\x00"+b.Shop) })
+	sort.SliceStable(nodes, func(i, j int) bool {
+		return nodes[i].Account+"\x00"+nodes[i].Shop < nodes[j].Account+"\x00"+nodes[j].Shop
+	})
 	hit := map[string]bool{}
 	for _, f := range r.Findings {
 		if f.Level == deploy.LevelError {
