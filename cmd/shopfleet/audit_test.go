@@ -50,6 +50,31 @@ func cmdReader(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("shop %s has no database", args[1])
 }
 
+// cmdLose deletes a shop's database and namespace behind its back.
+func cmdLose(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: lose SHOP")
+	}
+	cf, ctx, lost := scriptAccount(ts), context.Background(), 0
+	databases, err := cf.D1Databases(ctx, "helm-"+args[0]+"-db")
+	ts.Check(err)
+	for _, d := range databases {
+		ts.Check(cf.DeleteD1(ctx, d.ID))
+		lost++
+	}
+	spaces, err := cf.KVNamespaces(ctx)
+	ts.Check(err)
+	for _, n := range spaces {
+		if n.Title == "helm-"+args[0]+"-kv" {
+			ts.Check(cf.DeleteKVNamespace(ctx, n.ID))
+			lost++
+		}
+	}
+	if lost != 2 {
+		ts.Fatalf("%d stores of %s were there, not 2", lost, args[0])
+	}
+}
+
 func cmdRemove(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: remove WORKER")

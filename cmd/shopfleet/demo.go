@@ -26,9 +26,10 @@ import (
 func (w *world) demo() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Deploy two bike shops to a Cloudflare account, and a GitHub, on localhost",
-		Long: `Deploy two bike shops to a Cloudflare account on localhost: the product Helm, a
-git repository with a branch for each shop, and everything that a deploy does.
+		Short: "Deploy two bike shops, and make a third, on a Cloudflare account and a GitHub on localhost",
+		Long: `Deploy two bike shops to a Cloudflare account on localhost, and make a third: the
+product Helm, a git repository with a branch for each shop, and everything that a
+deploy does.
 Nothing leaves this machine and nothing stays behind.
 
 Worker code runs when a workerd is found (see "shopfleet sim --help"); without
@@ -47,6 +48,9 @@ strangers away, is asked only where code runs.`,
 		},
 	}
 }
+
+// demoNew is the slug of the shop that the demo makes.
+const demoNew = "mikes"
 
 // demonstration is one run of the demo.
 type demonstration struct {
@@ -88,6 +92,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	}
 	d.env = map[string]string{
 		"GITHUB_API_URL":          journal.API,
+		"GITHUB_SERVER_URL":       journal.Git,
 		"GITHUB_REPOSITORY":       demoOwner + "/" + demoRepository,
 		"GITHUB_TOKEN":            demoGitHubToken,
 		"CLOUDFLARE_API_BASE_URL": d.at.API,
@@ -126,7 +131,15 @@ func (d *demonstration) run(ctx context.Context) error {
 	if err := d.shopfleet(ctx, "releases", "swicked"); err != nil {
 		return err
 	}
-	for _, slug := range slugs {
+	secrets, err := d.secrets(demoNew)
+	if err != nil {
+		return err
+	}
+	d.say("\nA third shop, from nothing: stores, hostname, branch, environment, secrets and its first release:\n\n$ shopfleet onboard %s --name \"Mike's Bikes\" --secrets-file …", demoNew)
+	if err := d.shopfleet(ctx, "onboard", demoNew, "--name", "Mike's Bikes", "--secrets-file", secrets); err != nil {
+		return err
+	}
+	for _, slug := range append(slugs, demoNew) {
 		if err := d.visit(ctx, slug, workerd != ""); err != nil {
 			return err
 		}

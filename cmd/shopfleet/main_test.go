@@ -87,6 +87,19 @@ func TestMain(m *testing.M) {
 //	r2 BUCKET VALUE     puts one into a bucket
 //	reader WORKER SHOP  makes a Worker of nobody that is bound to a shop's database
 //	remove WORKER       deletes a Worker
+//	stock SHOP KEY VALUE OBJECT CONTENT   puts a key and an object into a shop's stores
+//	kept SHOP KEY VALUE OBJECT CONTENT    requires that they are there
+//	empty SHOP          deletes the objects of a shop
+//	bucket ACCOUNT NAME   makes an account with a bucket
+//	damage DIR          adds a byte to the first file in a folder that has something in it
+//	carried NAME VALUE  requires that the last upload of a Worker has this secret
+//	usage FROM UNTIL STEP JSON  has analytics say that something was used, again and again
+//	withhold DATASET    takes a dataset from the account's analytics
+//	account NAME ID ZONE   gives the world another account, with a zone
+//	typed CODE LINE ARG...   runs shopfleet at a terminal, where somebody types a line; it must end with this exit code
+//	has ACCOUNT-ID      prints what an account has
+//	make KIND NAME ...  makes something in the account, as somebody with the dashboard would
+//	token VALUE PERMISSION...  lets a token in that may do no more
 //	sql SHOP SQL        runs SQL on a shop's database, as somebody with the dashboard would
 func TestScripts(t *testing.T) {
 	noSecrets(t)
@@ -97,23 +110,36 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"helm":    cmdHelm,
-			"exits":   cmdExits,
-			"fault":   cmdFault,
-			"heal":    cmdHeal,
-			"writes":  cmdWrites,
-			"outside": cmdOutside,
-			"take":    cmdTake,
-			"tick":    cmdTick,
-			"edit":    cmdEdit,
-			"crlf":    cmdCRLF,
-			"sql":     cmdSQL,
-			"reader":  cmdReader,
-			"remove":  cmdRemove,
-			"sqlite":  cmdSQLite,
-			"tag":     cmdTag,
-			"kv":      cmdRecord,
-			"r2":      cmdRecord,
+			"helm":     cmdHelm,
+			"make":     cmdMake,
+			"token":    cmdToken,
+			"exits":    cmdExits,
+			"fault":    cmdFault,
+			"heal":     cmdHeal,
+			"writes":   cmdWrites,
+			"outside":  cmdOutside,
+			"take":     cmdTake,
+			"tick":     cmdTick,
+			"edit":     cmdEdit,
+			"crlf":     cmdCRLF,
+			"sql":      cmdSQL,
+			"reader":   cmdReader,
+			"remove":   cmdRemove,
+			"lose":     cmdLose,
+			"stock":    cmdStock,
+			"kept":     cmdKept,
+			"empty":    cmdEmpty,
+			"bucket":   cmdBucket,
+			"damage":   cmdDamage,
+			"sqlite":   cmdSQLite,
+			"account":  cmdAccount,
+			"has":      cmdHas,
+			"typed":    cmdTyped,
+			"tag":      cmdTag,
+			"kv":       cmdRecord,
+			"r2":       cmdRecord,
+			"usage":    cmdUsage,
+			"withhold": cmdWithhold,
 
 			"forget":       func(ts *testscript.TestScript, _ bool, _ []string) { scriptWorld(ts).ForgetRequests() },
 			"hub":          cmdHub,
@@ -133,6 +159,7 @@ func TestScripts(t *testing.T) {
 			"githubfault":  cmdGitHubFault,
 			"forge":        cmdForge,
 			"app":          cmdApp,
+			"carried":      cmdCarried,
 		},
 	})
 }
@@ -169,6 +196,8 @@ func setUpWorld(env *testscript.Env, o sim.Options) error {
 	env.Setenv("CLOUDFLARE_API_TOKEN", scriptToken)
 	env.Setenv(transcriptVariable, os.Getenv(transcriptVariable))
 	env.Setenv("SHOPFLEET_EDGE_URL", w.Edge)
+	env.Setenv("AGE_KEY", scriptIdentity)
+	env.Setenv("OTHER_AGE_KEY", otherIdentity)
 	env.Setenv("GIT_AUTHOR_NAME", "shop")
 	env.Setenv("GIT_AUTHOR_EMAIL", "shop@example.invalid")
 	env.Setenv("GIT_COMMITTER_NAME", "shop")

@@ -31,7 +31,7 @@ func noSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		secrets := []string{secretMark}
+		secrets := []string{secretMark, scriptIdentity, otherIdentity}
 		texts := map[string]string{}
 		for _, f := range files {
 			b, err := os.ReadFile(filepath.Join(dir, f.Name()))

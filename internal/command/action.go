@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +28,7 @@ type workflow struct {
 	// branch and commit are what a push, or a dispatch by hand, started the run with; "" for other events.
 	branch, commit string
 	pull           *github.PullRequest // of a pull_request event
+	typed          string              // what somebody typed into the form to confirm something
 
 	results []shopResult
 	loose   []deploy.Finding // findings that belong to no shop
@@ -60,7 +61,10 @@ var orderEvents = map[string]struct {
 
 // The verbs that the action has. What puts a database back, or writes files of the repository, is for a person at a
 // terminal, or in a comment who confirms it.
-var actionVerbs = []string{"deploy", "plan", "check", "lint", "audit", "verify", "receipts", "rebase", "land", "comment", "rollback", "hold", "release-hold"}
+var actionVerbs = []string{
+	"deploy", "plan", "check", "lint", "audit", "verify", "receipts", "rebase", "land", "comment", "rollback", "hold", "release-hold",
+	"onboard", "offboard", "move", "backup", "drill", "status", "cost", "accounts", "secrets",
+}
 
 func (d *Door) action() *cobra.Command {
 	return &cobra.Command{
@@ -108,6 +112,7 @@ func (d *Door) begin(w *workflow) error {
 	for name, input := range map[string]string{
 		"CLOUDFLARE_API_TOKEN": "cloudflare-api-token", envToken: "github-token",
 		envAppID: "app-id", envAppKey: "app-private-key", envInstallation: "app-installation-id",
+		"CLOUDFLARE_BACKUP_TOKEN": "backup-api-token", "SHOPFLEET_AGE_KEY": "secrets-key",
 	} {
 		given[name] = in(input)
 		if input != "app-id" && input != "app-installation-id" {
@@ -144,6 +149,7 @@ func (d *Door) begin(w *workflow) error {
 		d.Args = nil
 		return nil
 	}
+	w.typed = in("confirm")
 	secrets := in("secrets")
 	d.Args, err = actionArgs(in, secrets != "")
 	if err != nil {
@@ -152,10 +158,14 @@ func (d *Door) begin(w *workflow) error {
 	if d.Args[0] == "deploy" && !slices.Contains(deployEvents, w.context.EventName) {
 		return Usage(fmt.Errorf("a run that %s started does not deploy", w.context.EventName), "deploy on push or workflow_dispatch; on a pull request use command: plan")
 	}
-	if by, ok := orderEvents[d.Args[0]]; ok && !slices.Contains(by.may, w.context.EventName) {
+	by, ok := orderEvents[d.Args[0]]
+	if !ok {
+		by, ok = fleetEvents[d.Args[0]]
+	}
+	if ok && !slices.Contains(by.may, w.context.EventName) {
 		return Usage(fmt.Errorf("a run that %s started does not %s", w.context.EventName, d.Args[0]), "use the workflow "+by.file+" that shopfleet init writes")
 	}
-	if _, ok := orderEvents[d.Args[0]]; ok {
+	if ok || slices.Contains(fleetLooks, d.Args[0]) {
 		w.branch, w.commit = "", "" // of main, which says what the rules are and not what it is about
 	}
 	for _, name := range []string{"CLOUDFLARE_API_BASE_URL", "SHOPFLEET_EDGE_URL"} {
@@ -222,6 +232,10 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 	dry, all := yes("dry-run"), yes("all")
 	issue, land := yes("issue"), yes("land")
 	to, commit, why := in("to"), in("commit"), in("reason")
+	form := fleetInputs{
+		name: in("name"), account: in("account"), region: in("region"), seed: in("seed"), keep: in("keep"), days: in("days"), step: in("step"),
+		confirm: in("confirm"), report: in("report"), history: in("history"), customDomain: yes("custom-domain"),
+	}
 	redeploy, overwrite, destructive, noJournal := yes("redeploy"), yes("overwrite-outside"), yes("allow-destructive"), yes("no-journal")
 	if err != nil {
 		return nil, err
@@ -236,7 +250,7 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 				args = append(args, "--"+f+"="+v)
 			}
 		}
-		if all && !slices.Contains([]string{"audit", "receipts", "rebase", "land", "comment", "rollback"}, verb) { // receipts are of one shop, some of all anyway, and some of none
+		if all && !fleetVerb(verb) && !slices.Contains([]string{"audit", "receipts", "rebase", "land", "comment", "rollback"}, verb) { // receipts are of one shop, some of all anyway, and some of none
 			args = append(args, "--all")
 		}
 	}
@@ -252,8 +266,8 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 	if land && verb == "rebase" {
 		args = append(args, "--land")
 	}
-	if name := in("report"); name != "" && verb == "audit" {
-		if !plainName.MatchString(name) || !fs.ValidPath(name) {
+	if name := form.report; name != "" && verb == "audit" {
+		if !belowWorkspace(name) {
 			return nil, Usage(fmt.Errorf("input report is %q", name), "a name of letters, digits and . _ / -, below the workspace; .html and .sarif are put behind it")
 		}
 		args = append(args, "--html="+name+".html", "--sarif="+name+".sarif")
@@ -279,7 +293,17 @@ func actionArgs(in func(string) string, secrets bool) ([]string, error) {
 		}
 		args, words = append(args, more...), last
 	}
+	if fleetVerb(verb) {
+		more, last, err := fleetArgs(verb, form, words, all, dry, secrets, to)
+		if err != nil {
+			return nil, err
+		}
+		args, words = append(args, more...), last
+	}
 	slices.Sort(args[1:])
+	if verb == "secrets" {
+		args = slices.Insert(args, 1, "status") // what writes them is for a person at a terminal, or in the shop's branch
+	}
 	return append(append(args, "--"), words...), nil
 }
 
@@ -454,7 +478,7 @@ func (d *Door) setOutputs(code int) error {
 func (d *Door) summarize() error {
 	w := d.workflow
 	list := slices.Clone(w.results)
-	slices.SortStableFunc(list, func(a, b shopResult) int { return urgency(a) - urgency(b) })
+	sort.SliceStable(list, func(i, j int) bool { return urgency(list[i]) < urgency(list[j]) })
 	var sections []string
 	if w.page != "" {
 		sections = append(sections, w.page)

@@ -161,6 +161,63 @@ func TestActionArgs(t *testing.T) {
 		{map[string]string{"command": "release-hold", "shop": "swicked", "all": "true"}, `input all is "true"`},
 		{map[string]string{"command": "release-hold", "shop": "a b"}, `input shop is "a b"`},
 		{map[string]string{"command": "release-hold", "commit": "9f2c1d0"}, `input commit is "9f2c1d0"`},
+		{map[string]string{"command": "onboard", "shop": "bike-lane", "name": "Bike & Lane", "region": "weur", "account": "kvick-2", "custom-domain": "true", "seed": "seeds/demo.sql", "secrets": "A=b", "config": "ops/fleet.yml"},
+			"onboard --account=kvick-2 --config=ops/fleet.yml --custom-domain --name=Bike & Lane --region=weur --secrets-file=- --seed=seeds/demo.sql -- bike-lane"},
+		{map[string]string{"command": "onboard", "shop": "bike-lane", "dry-run": "true"}, "onboard --plan -- bike-lane"},
+		{map[string]string{"command": "onboard", "shop": "bike-lane", "name": "--plan"}, "onboard --name=--plan -- bike-lane"},
+		{map[string]string{"command": "onboard"}, `input shop is ""`},
+		{map[string]string{"command": "onboard", "shop": "a b"}, `input shop is "a b"`},
+		{map[string]string{"command": "onboard", "shop": "Bike"}, `input shop is "Bike"`},
+		{map[string]string{"command": "onboard", "shop": "--all"}, `input shop is "--all"`},
+		{map[string]string{"command": "onboard", "shop": "a", "all": "true"}, `input all is "true"`},
+		{map[string]string{"command": "onboard", "shop": "a", "name": "two\nlines"}, `input name is "two\nlines"`},
+		{map[string]string{"command": "onboard", "shop": "a", "name": "gnp.\u202eevil"}, `input name is "gnp.\u202eevil"`},
+		{map[string]string{"command": "onboard", "shop": "a", "name": strings.Repeat("a", 101)}, `input name is "` + strings.Repeat("a", 101) + `"`},
+		{map[string]string{"command": "onboard", "shop": "a", "account": "--plan"}, `input account is "--plan"`},
+		{map[string]string{"command": "onboard", "shop": "a", "region": "WNAM; id"}, `input region is "WNAM; id"`},
+		{map[string]string{"command": "onboard", "shop": "a", "seed": "../../etc/passwd"}, `input seed is "../../etc/passwd"`},
+		{map[string]string{"command": "onboard", "shop": "a", "seed": "/etc/passwd"}, `input seed is "/etc/passwd"`},
+		{map[string]string{"command": "onboard", "shop": "a", "custom-domain": "yes"}, `input custom-domain is "yes"`},
+		{map[string]string{"command": "onboard", "shop": "a", "to": "x"}, `input to is "x"`},
+		{map[string]string{"command": "onboard", "shop": "a", "confirm": "a"}, `input confirm is "a"`},
+		{map[string]string{"command": "offboard", "shop": "a", "to": "offsite"}, "offboard --to=offsite -- a"},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "cancel"}, "offboard --cancel -- a"},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "delete", "confirm": "a"}, "offboard --delete -- a"},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "delete"}, `input confirm is ""`},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "delete", "confirm": "b"}, `input confirm is "b"`},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "delete", "confirm": "a", "to": "offsite"}, `input to is "offsite"`},
+		{map[string]string{"command": "offboard", "shop": "a", "confirm": "a"}, `input confirm is "a"`},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "confirm", "confirm": "a"}, `input step is "confirm"`},
+		{map[string]string{"command": "offboard", "shop": "a", "step": "now"}, `input step is "now"`},
+		{map[string]string{"command": "offboard", "shop": "a", "dry-run": "true"}, `input dry-run is "true"`},
+		{map[string]string{"command": "offboard", "shop": "a b", "step": "delete", "confirm": "a"}, `input shop is "a b"`},
+		{map[string]string{"command": "move", "shop": "a", "account": "kvick-2"}, "move --to=kvick-2 -- a"},
+		{map[string]string{"command": "move", "shop": "a", "step": "confirm", "confirm": "a"}, "move --confirm -- a"},
+		{map[string]string{"command": "move", "shop": "a", "step": "back"}, "move --back -- a"},
+		{map[string]string{"command": "move", "shop": "a"}, `input account is ""`},
+		{map[string]string{"command": "move", "shop": "a", "account": "kvick-2", "step": "back"}, `input account is "kvick-2"`},
+		{map[string]string{"command": "move", "shop": "a", "step": "confirm"}, `input confirm is ""`},
+		{map[string]string{"command": "backup", "all": "true", "to": "offsite", "keep": "30"}, "backup --all --keep=30 --to=offsite --"},
+		{map[string]string{"command": "backup", "shop": "a b", "to": "offsite"}, "backup --to=offsite -- a b"},
+		{map[string]string{"command": "backup", "to": "offsite"}, `input shop is ""`},
+		{map[string]string{"command": "backup", "all": "true", "shop": "a", "to": "offsite"}, `input shop is "a"`},
+		{map[string]string{"command": "backup", "all": "true"}, `input to is ""`},
+		{map[string]string{"command": "backup", "all": "true", "to": "../x"}, `input to is "../x"`},
+		{map[string]string{"command": "backup", "all": "true", "to": "offsite", "keep": "0"}, `input keep is "0"`},
+		{map[string]string{"command": "drill", "account": "kvick-1", "main": "trunk"}, "drill --account=kvick-1 --main=trunk --"},
+		{map[string]string{"command": "drill", "shop": "a"}, `input shop is "a"`},
+		{map[string]string{"command": "status", "report": "out/status", "all": "true"}, "status --html=out/status.html --"},
+		{map[string]string{"command": "status", "shop": "a b"}, "status -- a b"},
+		{map[string]string{"command": "status", "report": "/tmp/x"}, `input report is "/tmp/x"`},
+		{map[string]string{"command": "cost", "report": "cost", "days": "7"}, "cost --days=7 --html=cost.html --"},
+		{map[string]string{"command": "cost", "history": "cost.jsonl"}, "cost --history=cost.jsonl --"},
+		{map[string]string{"command": "cost", "history": "../x"}, `input history is "../x"`},
+		{map[string]string{"command": "status", "history": "cost.jsonl"}, `input history is "cost.jsonl"`},
+		{map[string]string{"command": "cost", "days": "a week"}, `input days is "a week"`},
+		{map[string]string{"command": "accounts", "all": "true"}, "accounts --"},
+		{map[string]string{"command": "secrets", "shop": "a", "main": "trunk"}, "secrets status --main=trunk -- a"},
+		{map[string]string{"command": "secrets set"}, `input command is "secrets set"`},
+		{map[string]string{"command": "restore", "shop": "a"}, `input command is "restore"`},
 		{map[string]string{"shop": "--redeploy"}, "deploy -- --redeploy"},
 		{map[string]string{"main": "--redeploy"}, "deploy --main=--redeploy --"},
 		{map[string]string{"command": "d1"}, `input command is "d1"`},
@@ -179,14 +236,56 @@ func TestActionArgs(t *testing.T) {
 	}
 }
 
+// The options that the action hands to a verb are options of that verb.
+func TestActionFlags(t *testing.T) {
+	tree := (&Door{}).tree()
+	for _, inputs := range []map[string]string{
+		{"command": "onboard", "shop": "a", "name": "A", "region": "weur", "account": "x", "custom-domain": "true", "seed": "a.sql", "secrets": "A=b", "dry-run": "true"},
+		{"command": "offboard", "shop": "a", "to": "offsite"}, {"command": "offboard", "shop": "a", "step": "cancel"},
+		{"command": "offboard", "shop": "a", "step": "delete", "confirm": "a"},
+		{"command": "move", "shop": "a", "account": "x"}, {"command": "move", "shop": "a", "step": "back"}, {"command": "move", "shop": "a", "step": "confirm", "confirm": "a"},
+		{"command": "backup", "all": "true", "to": "offsite", "keep": "3"}, {"command": "drill", "account": "x"},
+		{"command": "status", "report": "status"}, {"command": "cost", "report": "cost", "days": "7", "history": "cost.jsonl"}, {"command": "accounts"}, {"command": "secrets", "shop": "a"},
+		{"command": "audit", "report": "audit", "issue": "true"}, {"command": "rollback", "shop": "a", "to": "1f2e", "reason": "x", "dry-run": "true"},
+	} {
+		inputs["main"], inputs["config"] = "trunk", "ops/fleet.yml"
+		args, err := actionArgs(func(name string) string { return inputs[name] }, inputs["secrets"] != "")
+		if err != nil {
+			t.Errorf("%v: %v", inputs, err)
+			continue
+		}
+		cmd, rest, err := tree.Find(args)
+		if err != nil {
+			t.Errorf("%q: %v", args, err)
+			continue
+		}
+		if cmd.Hidden {
+			t.Logf("%s is not there yet", cmd.Name())
+			continue
+		}
+		if err := cmd.ParseFlags(rest); err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
 // Branches, releases and holds are moved by nothing that a push or a pull request starts.
 func TestActionEvents(t *testing.T) {
 	for event, verbs := range map[string]string{
-		"schedule": "rebase land comment", "workflow_dispatch": "rebase land comment rollback hold release-hold", "issue_comment": "land comment", "issues": "land",
+		"schedule": "rebase land comment backup drill", "workflow_dispatch": "rebase land comment rollback hold release-hold onboard offboard move backup drill", "issue_comment": "land comment", "issues": "land",
 		"push": "", "pull_request": "", "pull_request_target": "", "workflow_run": "", "repository_dispatch": "", "pull_request_review": "",
 	} {
-		for _, verb := range []string{"rebase", "land", "comment", "rollback", "hold", "release-hold"} {
-			getenv, _ := step(t, map[string]string{"command": verb, "shop": "swicked"})
+		for _, verb := range []string{"rebase", "land", "comment", "rollback", "hold", "release-hold", "onboard", "offboard", "move", "backup", "drill"} {
+			inputs := map[string]string{"command": verb, "shop": "swicked"}
+			switch verb {
+			case "move":
+				inputs["account"] = "kvick-2"
+			case "backup":
+				inputs["to"] = "offsite"
+			case "drill":
+				delete(inputs, "shop")
+			}
+			getenv, _ := step(t, inputs)
 			var said strings.Builder
 			code := Run(t.Context(), &Door{
 				Args: []string{"action"}, Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said, Dir: t.TempDir(), Now: time.Now,

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
+	"sort"
 	"sync"
 	"time"
 
@@ -115,6 +115,9 @@ func (d *Door) runAudit(ctx context.Context, args []string, f auditFlags) (err e
 	if in.Shops, err = c.shops(ctx); err != nil {
 		return err
 	}
+	if err := d.markLeaving(ctx, c, in.Shops); err != nil {
+		return err
+	}
 	has := func(slug string) bool {
 		return slices.ContainsFunc(in.Shops, func(s audit.Shop) bool { return s.Slug == slug })
 	}
@@ -145,6 +148,31 @@ func (d *Door) runAudit(ctx context.Context, args []string, f auditFlags) (err e
 		fmt.Fprintf(d.Stderr, "issue %d says so too\n", number)
 	}
 	return err
+}
+
+// markLeaving notes which shops cannot be reached on purpose, where there is a GitHub that says so.
+func (d *Door) markLeaving(ctx context.Context, c *checkout, shops []audit.Shop) error {
+	hub, err := d.github(ctx, c, permissions{"contents": "read"})
+	if err != nil || hub == nil {
+		return err
+	}
+	list, err := (&holds{client: hub, now: d.Now}).list(ctx)
+	if err != nil {
+		// What an account says does not depend on it: a shop that leaves is told to lack its hostname, as without GitHub.
+		fmt.Fprintf(d.Stderr, "shopfleet: whether shops are leaving is not known: %s\n", report.Clean(oneLine(err.Error())))
+		return nil
+	}
+	for _, x := range list {
+		if x.Leaving == nil || !x.Leaving.reached(stageClosed) || x.Leaving.Stage == stageMoved || x.Leaving.Stage == stageReturned {
+			continue
+		}
+		for i := range shops {
+			if shops[i].Slug == x.Shop {
+				shops[i].Leaving = oneLineOf(x.Reason, maxReason)
+			}
+		}
+	}
+	return nil
 }
 
 // auditMarker is the hidden line by which the audit's issue is found again.
@@ -199,15 +227,21 @@ const ruleDenied = "denied-column"
 // examine resolves and admits every shop's commit, side by side. It fills in what it learns; a shop that cannot be
 // examined has no Desired and says why in its problems.
 func (c *checkout) examine(ctx context.Context, shops []audit.Shop) ([]*deploy.Desired, error) {
+	wants := make([]*deploy.Desired, len(shops))
+	return wants, c.examineEach(ctx, shops, func(i int, want *deploy.Desired) { wants[i] = want })
+}
+
+// examineEach is examine for callers that need little of what it finds, so that the rest of it need not stay. It tells of each
+// shop that can be examined, by its index, from several goroutines.
+func (c *checkout) examineEach(ctx context.Context, shops []audit.Shop, found func(i int, want *deploy.Desired)) error {
 	var slugs, tips []string
 	for _, s := range shops {
 		if s.Commit != "" {
 			slugs, tips = append(slugs, s.Slug), append(tips, s.Commit)
 		}
 	}
-	wants := make([]*deploy.Desired, len(shops))
 	if len(tips) == 0 {
-		return wants, nil
+		return nil
 	}
 	var based []git.Based
 	group, gctx := errgroup.WithContext(ctx)
@@ -217,7 +251,7 @@ func (c *checkout) examine(ctx context.Context, shops []audit.Shop) ([]*deploy.D
 	})
 	sources, problems := c.sources(ctx, slugs)
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return err
 	}
 	at := map[string]git.Based{}
 	for i, slug := range slugs {
@@ -233,19 +267,20 @@ func (c *checkout) examine(ctx context.Context, shops []audit.Shop) ([]*deploy.D
 		b := at[shop.Slug]
 		shop.Base, shop.Behind, shop.Since = b.Commit, b.Behind, b.Since
 		group.Go(func() (err error) {
+			var want *deploy.Desired
 			if err = problems[shop.Slug]; err == nil {
-				wants[i], err = deploy.Examine(sources[shop.Slug])
+				want, err = deploy.Examine(sources[shop.Slug])
 			}
 			if err != nil {
 				shop.Problems, err = problemsOf(shop, err)
 				return err
 			}
-			want := wants[i]
+			found(i, want)
 			shop.Config, shop.RequiredSecrets, shop.Problems = want.Config, want.RequiredSecrets, want.Findings
 			return nil
 		})
 	}
-	return wants, group.Wait()
+	return group.Wait()
 }
 
 // problemsOf are the findings in an error about a shop's branch; an error that is nobody's mistake stays one.
@@ -266,25 +301,12 @@ func problemsOf(shop *audit.Shop, err error) ([]deploy.Finding, error) {
 
 // snapshots reads the accounts, side by side.
 func (d *Door) snapshots(ctx context.Context, policy *fleet.Policy, in audit.Input, f auditFlags) ([]*audit.Snapshot, error) {
-	var accounts, blind []fleet.Account
-	for _, a := range policy.Accounts {
-		concerned := len(in.Only) == 0 || slices.ContainsFunc(in.Shops, func(s audit.Shop) bool {
+	accounts, blind, engines, err := d.readable(policy, func(a fleet.Account) bool {
+		return len(in.Only) == 0 || slices.ContainsFunc(in.Shops, func(s audit.Shop) bool {
 			return s.Account.Name == a.Name && slices.Contains(in.Only, s.Slug)
 		})
-		switch {
-		case !concerned:
-		case d.Getenv(a.Token) == "":
-			blind = append(blind, a)
-		default:
-			accounts = append(accounts, a)
-		}
-	}
-	if len(accounts) == 0 && len(blind) > 0 {
-		_, err := d.engines(blind, true, nil)
-		return nil, err
-	}
-	engines, err := d.engines(accounts, true, nil)
-	if err != nil {
+	})
+	if err != nil || len(accounts) == 0 {
 		return nil, err
 	}
 	audited := slices.DeleteFunc(slices.Clone(in.Shops), func(s audit.Shop) bool { return len(in.Only) > 0 && !slices.Contains(in.Only, s.Slug) })
@@ -306,9 +328,9 @@ func (d *Door) snapshots(ctx context.Context, policy *fleet.Policy, in audit.Inp
 	group.Wait()
 	p.finish()
 	for _, a := range blind {
-		out = append(out, &audit.Snapshot{Account: a, At: d.Now(), Error: "no API token: " + a.Token + " is not set"})
+		out = append(out, &audit.Snapshot{Account: a, At: d.Now(), Error: noToken(a)})
 	}
-	slices.SortFunc(out, func(a, b *audit.Snapshot) int { return strings.Compare(a.Account.Name, b.Account.Name) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Account.Name < out[j].Account.Name })
 	return out, nil
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kvick/shopfleet/internal/cloudflare"
 	"github.com/kvick/shopfleet/internal/d1"
 	"github.com/kvick/shopfleet/internal/deploy"
 	"github.com/kvick/shopfleet/internal/fleet"
@@ -58,8 +59,12 @@ type Door struct {
 	// Transport carries all HTTP when it is not nil; tests forbid the real network with it.
 	Transport http.RoundTripper
 
+	drilling bool      // whether a drill runs this verb
 	workflow *workflow // the run of a workflow that this door is in; nil outside of one
 	order    *Order    // what the door carries out for somebody on GitHub; nil for all else
+	// budgets are those of the accounts' tokens: whatever a command does, and however many clients it makes for that, it
+	// stays inside one limit for each. Run sets it where it is nil.
+	budgets *cloudflare.Budgets
 }
 
 // style is how text may look for this door: NO_COLOR (no-color.org) and
@@ -72,6 +77,13 @@ func (d *Door) style() report.Style {
 // commands join the tree: those that need a simulated world, which this
 // package may not import.
 func Run(ctx context.Context, d *Door, extra ...*cobra.Command) int {
+	if d.budgets == nil {
+		d.budgets = &cloudflare.Budgets{New: func() *cloudflare.Budget {
+			return &cloudflare.Budget{Tell: func(wait time.Duration) {
+				fmt.Fprintf(d.Stderr, "waiting %s: what Cloudflare allows the token in five minutes is used up\n", wait.Round(time.Second))
+			}}
+		}}
+	}
 	root := d.tree()
 	root.AddCommand(extra...)
 	root.SetArgs(d.Args)
@@ -152,7 +164,7 @@ func convert[F fleet.Finding | wrangler.Finding | d1.Finding](list []F) []deploy
 // as what was done, why it went wrong, and what to type next.
 func (d *Door) explain(err error) {
 	var result *resultError
-	if errors.As(err, &result) {
+	if err == nil || errors.As(err, &result) {
 		return
 	}
 	if list := findings(err); list != nil {
@@ -204,8 +216,9 @@ good version restored.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return Usage(err, "run "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(d.deploy(), d.plan(), d.rollback(), d.hold(), d.releaseHold(), d.listHolds(), d.check(), d.releases(), d.receipts(), d.verify(), d.audit(), d.adopt(), d.rebase(), d.landing(), d.action(), d.comment(), d.init(),
-		d.d1(), d.lint(), d.schema(), d.version())
+	root.AddCommand(d.deploy(), d.plan(), d.rollback(), d.hold(), d.releaseHold(), d.listHolds(), d.check(), d.releases(), d.receipts(), d.verify(), d.audit(), d.adopt(), d.rebase(), d.landing(),
+		d.onboard(), d.offboard(), d.move(), d.secrets(), d.accounts(), d.backup(), d.restoreShop(), d.drill(), d.status(), d.cost(),
+		d.action(), d.comment(), d.init(), d.d1(), d.lint(), d.schema(), d.version())
 	return root
 }
 

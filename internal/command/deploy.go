@@ -40,7 +40,7 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "every shop that has a branch")
 	flags.BoolVar(&f.json, "json", false, "print one JSON document")
-	flags.StringVar(&f.secretsFile, "secrets-file", "", "`file` of secrets to upload with the version: JSON or dotenv, - for standard input (one shop)")
+	flags.StringVar(&f.secretsFile, "secrets-file", "", "`file` of secrets to upload with the version, over those of its bundle: JSON or dotenv, - for standard input (one shop)")
 	flags.BoolVar(&f.redeploy, "redeploy", false, "upload and release although nothing changed")
 	flags.BoolVar(&f.overwriteOutside, "overwrite-outside", false, "replace a live version that shopfleet did not make")
 	flags.BoolVar(&f.allowDestructive, "allow-destructive", false, "let migrations lose data although their files do not say why")
@@ -54,6 +54,10 @@ never from the working tree. fleet.yml is read from the main branch.
 
 Releases are written in the journal, GitHub Deployments of environment
 shop-<slug>, when GITHUB_TOKEN or GH_TOKEN holds a token and origin is on GitHub.
+
+Secrets come from the shop's bundle (shop-overrides/secrets.env.age, opened with
+the age identity in SHOPFLEET_AGE_KEY; see shopfleet secrets) and --secrets-file,
+and are uploaded with the version when one of them changed.
 
 The API token is read from the environment variable that fleet.yml names for
 the shop's account (by default CLOUDFLARE_API_TOKEN). CLOUDFLARE_API_BASE_URL
@@ -127,7 +131,7 @@ func (d *Door) run(ctx context.Context, args []string, f deployFlags) (err error
 	if len(slugs) != 1 && (f.secretsFile != "" || f.planDigest != "") {
 		return d.asJSON(f.json, Usage(errors.New("--secrets-file and --plan go with exactly one shop"), "name the shop"))
 	}
-	secrets, err := d.readSecrets(f.secretsFile)
+	given, err := d.readSecrets(f.secretsFile)
 	if err != nil {
 		return d.asJSON(f.json, err)
 	}
@@ -137,8 +141,11 @@ func (d *Door) run(ctx context.Context, args []string, f deployFlags) (err error
 	}
 	sources, problems := c.sources(ctx, slugs)
 	for slug, src := range sources {
-		src.Secrets, src.Redeploy, src.OverwriteOutside, src.AllowDestructive = secrets, f.redeploy, f.overwriteOutside, f.allowDestructive
+		src.Redeploy, src.OverwriteOutside, src.AllowDestructive = f.redeploy, f.overwriteOutside, f.allowDestructive
 		sources[slug] = src
+	}
+	if err := c.withSecrets(ctx, sources, secretUse{given: given, apply: f.apply, offline: f.offline}); err != nil {
+		return d.asJSON(f.json, err)
 	}
 	results := at.work(ctx, slugs, sources, problems)
 	return d.results(results, at.rehearsals.Distinct(), f.json)
@@ -392,7 +399,10 @@ func (d *Door) asJSON(asJSON bool, err error) error {
 // is the same share its budget.
 func (d *Door) engines(accounts []fleet.Account, readOnly bool, rehearsals *deploy.Rehearsals) (map[string]*deploy.Engine, error) {
 	engines := map[string]*deploy.Engine{}
-	var budgets cloudflare.Budgets
+	budgets := d.budgets
+	if budgets == nil {
+		budgets = new(cloudflare.Budgets)
+	}
 	gate := &deploy.Gate{EdgeURL: d.Getenv("SHOPFLEET_EDGE_URL"), Transport: d.Transport, Now: d.Now}
 	for _, account := range accounts {
 		if engines[account.ID] != nil {

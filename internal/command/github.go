@@ -206,8 +206,12 @@ func (j *journal) Standing(ctx context.Context, id string) (deploy.Standing, err
 	if err != nil {
 		return deploy.Standing{}, err
 	}
-	var s deploy.Standing
-	for i, x := range list { // newest first
+	return standingOf(list), nil
+}
+
+// standingOf is how an entry stands by its statuses, which are newest first.
+func standingOf(list []github.DeploymentStatus) (s deploy.Standing) {
+	for i, x := range list {
 		state := deploy.ReleaseState(x.State)
 		if i == 0 {
 			s.State, s.Text = state, x.Description
@@ -220,7 +224,7 @@ func (j *journal) Standing(ctx context.Context, id string) (deploy.Standing, err
 		}
 		s.Passed = s.Passed || state == deploy.StateSuccess
 	}
-	return s, nil
+	return s
 }
 
 // Begin makes a deployment and its first status.

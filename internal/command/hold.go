@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -26,13 +27,15 @@ type Hold struct {
 	Reason  string    `json:"reason"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"`
-	By      string    `json:"by"`    // rollback or hold
+	By      string    `json:"by"`    // rollback, hold, offboard or move
 	State   string    `json:"state"` // held, or working while a rollback is under way
 	Order   string    `json:"order,omitempty"`
 	Bad     string    `json:"bad_version,omitempty"`
 	// Before is the hold whose place a rollback took while it is under way. It comes back when nothing was released,
 	// also where another run takes this one's place.
 	Before *Hold `json:"before,omitempty"`
+	// Leaving is how far the shop has come that is taken out of the fleet, or to another account; nil for all others.
+	Leaving *leaving `json:"leaving,omitempty"`
 
 	sha string // of the commit that it is written in; what a swap compares
 	ref string // where that is not the shop's own; "" otherwise
@@ -108,6 +111,7 @@ func (x Hold) checked(slug string, now time.Time) Hold {
 	odd := x.Shop != slug || x.Owner == "" || x.State != holdHeld && x.State != holdWorking
 	// A clock that is wrong by days, or a hold that was over before it began, would be one that nobody meets or that no
 	// release-hold may lift.
+	odd = odd || x.Leaving != nil && (!x.Leaving.valid() || x.State != holdHeld || !x.Expires.IsZero() || x.Before != nil)
 	odd = odd || x.Created.IsZero() || x.Created.After(now.Add(clocksDiffer)) || !x.Expires.IsZero() && x.Expires.Before(x.Created)
 	if odd {
 		return Hold{Shop: slug, Owner: "somebody", Reason: "a hold that cannot be read", State: holdHeld, By: "hold"}
@@ -201,7 +205,7 @@ func (h *holds) list(ctx context.Context) ([]Hold, error) {
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(x Hold) bool { return !x.counts(h.now()) })
-	slices.SortFunc(list, func(a, b Hold) int { return strings.Compare(a.Shop, b.Shop) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Shop < list[j].Shop })
 	return list, nil
 }
 
@@ -270,6 +274,14 @@ func (h *holds) replace(ctx context.Context, before *Hold, x Hold) (now *Hold, s
 		return nil, false, err
 	}
 	mine.ref = before.ref
+	if mine.sha == before.sha {
+		// The same words, within the second in which they were written first: a run that goes on where another one died.
+		there, err := h.there(ctx, x.Shop)
+		if err != nil {
+			return nil, false, fmt.Errorf("replacing the hold: %w", err)
+		}
+		return mine, there != nil && there.sha == mine.sha, nil
+	}
 	swapped, err = h.client.SwapRef(ctx, before.name(), before.sha, mine.sha)
 	if err != nil {
 		return nil, false, fmt.Errorf("replacing the hold: %w", err)
@@ -298,6 +310,9 @@ func (h *holds) Held(ctx context.Context, shop fleet.Shop) (*deploy.Held, error)
 			continue
 		}
 		found = &deploy.Held{Owner: x.Owner, Reason: x.Reason, Since: x.Created, Until: x.Expires, Fleet: x.Shop == "", Working: x.State == holdWorking}
+		if x.Leaving != nil {
+			found.Lift = x.Leaving.lift(x.Shop)
+		}
 	}
 	return found, nil
 }

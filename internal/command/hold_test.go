@@ -92,6 +92,10 @@ func TestHoldIsKept(t *testing.T) {
 	if err != nil || now.Owner != "dora" {
 		t.Fatalf("now: %+v, %v", now, err)
 	}
+	// The same hold again, within the second, is the same commit.
+	if same, swapped, err := h.replace(ctx, now, *now); err != nil || !swapped || same.sha != now.sha {
+		t.Errorf("the same again: %+v, %v, %v", same, swapped, err)
+	}
 	if lifted, err := h.lift(ctx, now); err != nil || !lifted {
 		t.Errorf("lifted: %v, %v", lifted, err)
 	}
@@ -141,6 +145,26 @@ func TestHoldIsPlacedOnce(t *testing.T) {
 }
 
 // Whoever may write contents may write a hold. What cannot be read holds the shop, and can be lifted.
+// A hold that is written once more in the same second, by a run that goes on where another one died, is the same commit.
+func TestHoldIsReplacedByItself(t *testing.T) {
+	w := newOffice(t)
+	h, ctx := w.holds(t), t.Context()
+	mine, placed, err := h.place(ctx, w.heldBy("alice"))
+	if err != nil || !placed {
+		t.Fatal(placed, err)
+	}
+	again, swapped, err := h.replace(ctx, mine, w.heldBy("alice"))
+	if err != nil || !swapped || again.sha != mine.sha {
+		t.Fatalf("by itself: %+v, %v, %v; the clock of this test stands still", again, swapped, err)
+	}
+	if _, swapped, err := h.replace(ctx, again, w.heldBy("bob")); err != nil || !swapped {
+		t.Fatal(swapped, err)
+	}
+	if _, swapped, err := h.replace(ctx, again, w.heldBy("alice")); err != nil || swapped {
+		t.Errorf("where it stood before: %v, %v", swapped, err)
+	}
+}
+
 func TestForgedHold(t *testing.T) {
 	w := newOffice(t)
 	h, ctx := w.holds(t), t.Context()

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -230,6 +230,9 @@ func (d *Door) runRelease(ctx context.Context, args []string, f holdFlags) (err 
 	if there.State == holdWorking && there.counts(d.Now()) {
 		return Usage(fmt.Errorf("a rollback of %s by %s is under way", name(slug), report.Clean(there.Owner)), "wait until it is over: then the shop is held, and that can be lifted")
 	}
+	if there.Leaving != nil {
+		return Usage(fmt.Errorf("%s is not held by a person: %s", slug, report.Clean(there.Reason)), there.Leaving.lift(slug))
+	}
 	lifted, err := h.lift(ctx, there)
 	if err != nil {
 		return err
@@ -280,7 +283,7 @@ func (d *Door) freezes(policy *fleet.Policy) []freezing {
 			out = append(out, freezing{f.Name, !now.Before(from), from.UTC(), until.UTC(), f.Reason, f.Shops, f.Except})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b freezing) int { return a.From.Compare(b.From) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].From.Compare(out[j].From) < 0 })
 	return out
 }
 

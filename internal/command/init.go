@@ -29,6 +29,12 @@ var templates embed.FS
 
 const workflowDir = ".github/workflows/"
 
+// workflowFiles are the workflows that init writes, in the order in which they are read.
+var workflowFiles = []string{
+	"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml", "commands.yml", "rollback.yml",
+	"onboard.yml", "offboard.yml", "move.yml", "backup.yml", "drill.yml",
+}
+
 // The actions of others that the workflows use, each at a commit: a tag can be moved.
 const (
 	checkoutAction  = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
@@ -57,13 +63,22 @@ func (d *Door) init() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write the GitHub workflows of the product's repository",
-		Long: `Write the seven workflows of the product's repository: deploy.yml, which deploys
-the shop whose branch is pushed, deploy-shop.yml, which deploy.yml calls as it is
-on main, plan.yml, which shows on a pull request what merging it would change,
-audit.yml, which looks at all accounts every week and keeps one issue up to date,
-rebase.yml, which carries the shops' branches onto main every week, commands.yml,
-which does what people ask for in comments, and rollback.yml, which brings a shop
-back by hand.
+		Long: `Write the workflows of the product's repository:
+
+  deploy.yml       deploys the shop whose branch is pushed
+  deploy-shop.yml  is called by deploy.yml, as it is on main
+  plan.yml         shows on a pull request what merging it would change
+  audit.yml        looks at all accounts every week, keeps one issue up to date
+                   and makes the pages of status and cost
+  rebase.yml       carries the shops' branches onto main every week
+  commands.yml     does what people ask for in comments
+  rollback.yml     brings a shop back by hand
+  onboard.yml      makes a new shop: a form
+  offboard.yml     closes a shop: a form
+  move.yml         moves a shop to another account: a form
+  backup.yml       backs up all shops every night
+  drill.yml        practises all that every month
+
 Where there is no fleet.yml a first one is written too.
 
 Nothing is committed. A file that is there already and is not what init would
@@ -415,7 +430,7 @@ func (s *setup) render() ([]setupFile, error) {
 		return err
 	}
 	var err error
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml", "commands.yml", "rollback.yml"} {
+	for _, name := range workflowFiles {
 		err = errors.Join(err, add(name, path.Join(workflowDir, name)))
 	}
 	if s.starter {

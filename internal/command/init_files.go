@@ -157,6 +157,10 @@ func (s *setup) remaining(top *os.Root, files []setupFile) []string {
 		fmt.Sprintf("for the weekly audit, make an environment fleet-audit that only branch %s may use, with secret CLOUDFLARE_AUDIT_TOKEN, a token that only reads: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("for the weekly rebase, install a GitHub App of your own, and make an environment fleet-rebase that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY and CLOUDFLARE_PLAN_TOKEN: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("for commands in comments, make an environment fleet-commands that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY and CLOUDFLARE_ROLLBACK_TOKEN, a token of a user of its own: %s/settings/environments", s.Main, github),
+		fmt.Sprintf("to onboard shops by a form, make an environment fleet-onboard that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY, CLOUDFLARE_ONBOARD_TOKEN and NEW_SHOP_SECRETS: %s/settings/environments", s.Main, github),
+		fmt.Sprintf("to offboard and move shops by a form, make an environment fleet-offboard that only branch %s may use, with required reviewers, variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY, CLOUDFLARE_OFFBOARD_TOKEN and CLOUDFLARE_BACKUP_TOKEN: %s/settings/environments", s.Main, github),
+		fmt.Sprintf("for backups every night, make an environment fleet-backup that only branch %s may use, with variable SHOPFLEET_BACKUP_TO and secrets CLOUDFLARE_EXPORT_TOKEN and CLOUDFLARE_BACKUP_TOKEN: %s/settings/environments", s.Main, github),
+		fmt.Sprintf("for the monthly drill, make an environment fleet-drill that only branch %s may use, with variable SHOPFLEET_APP_ID and secrets SHOPFLEET_APP_PRIVATE_KEY and CLOUDFLARE_DRILL_TOKEN: %s/settings/environments", s.Main, github),
 		fmt.Sprintf("protect %s: what is on it runs with every shop's secrets: %s/settings/rules", s.Main, github),
 	)
 	if len(s.shops) > 0 {
@@ -171,7 +175,7 @@ func (s *setup) remaining(top *os.Root, files []setupFile) []string {
 	// actionlint 1.7.12 does not know queue yet (contracts/github/wire.md §2f). Its configuration is the repository's own.
 	for _, name := range []string{".github/actionlint.yaml", ".github/actionlint.yml"} {
 		if src, err := top.ReadFile(name); err == nil && !bytes.Contains(src, []byte(`"queue"`)) {
-			todo = append(todo, "let actionlint pass the queues of deploy-shop.yml and rebase.yml: "+name+" needs the lines in docs/github.md of shopfleet")
+			todo = append(todo, "let actionlint pass the queues of the workflows: "+name+" needs the lines in docs/github.md of shopfleet")
 		}
 	}
 	return todo

@@ -66,7 +66,7 @@ func workflows(t *testing.T, args ...string) (dir string, files map[string][]byt
 		t.Fatalf("init: exit code %d\n%s", code, stderr)
 	}
 	files = map[string][]byte{}
-	for _, name := range []string{"deploy.yml", "deploy-shop.yml", "plan.yml", "audit.yml", "rebase.yml", "commands.yml", "rollback.yml"} {
+	for _, name := range workflowFiles {
 		files[name] = readFile(t, dir, workflowDir, name)
 	}
 	return dir, files
@@ -96,14 +96,14 @@ func TestWorkflowsPassActionlint(t *testing.T) {
 		}
 		queues := 0
 		for _, f := range found {
-			if slices.Contains([]string{"deploy-shop.yml", "rebase.yml"}, f.Filepath) && strings.HasPrefix(f.Message, `unexpected key "queue" for "concurrency" section`) {
+			if slices.Contains([]string{"deploy-shop.yml", "rebase.yml", "onboard.yml", "offboard.yml", "move.yml"}, f.Filepath) && strings.HasPrefix(f.Message, `unexpected key "queue" for "concurrency" section`) {
 				queues++
 				continue
 			}
 			t.Errorf("%v: %s:%d: %s", args, f.Filepath, f.Line, f.Message)
 		}
-		if queues != 3 {
-			t.Errorf("%v: %d queues were ignored, want 3", args, queues)
+		if queues != 6 {
+			t.Errorf("%v: %d queues were ignored, want 6", args, queues)
 		}
 
 		// With the configuration that docs/github.md gives there is nothing to ignore.
@@ -169,15 +169,31 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		"rebase.yml/land":          {"contents": "read"},
 		"commands.yml/commands":    {"contents": "read"},
 		"rollback.yml/rollback":    {"contents": "read"},
+		"audit.yml/pages":          {"contents": "read", "deployments": "read"},
+		"onboard.yml/packages":     {"contents": "read"},
+		"onboard.yml/onboard":      {"contents": "read"}, // what these write, the App writes
+		"offboard.yml/packages":    {"contents": "read"},
+		"offboard.yml/offboard":    {"contents": "read"},
+		"move.yml/packages":        {"contents": "read"},
+		"move.yml/move":            {"contents": "read"},
+		"backup.yml/backup":        {"contents": "read"},
+		"drill.yml/packages":       {"contents": "read"},
+		"drill.yml/drill":          {"contents": "read"},
 	}
 	secrets := map[string][]string{ // the inputs of our action that may be secrets
-		"deploy-shop.yml/deploy": {"cloudflare-api-token", "secrets"},
+		"deploy-shop.yml/deploy": {"cloudflare-api-token", "secrets", "secrets-key"},
 		"plan.yml/plan":          {"cloudflare-api-token"},
 		"audit.yml/audit":        {"cloudflare-api-token"},
 		"rebase.yml/rebase":      {"cloudflare-api-token", "app-private-key"},
 		"rebase.yml/land":        {"app-private-key"},
 		"commands.yml/commands":  {"cloudflare-api-token", "app-private-key"},
 		"rollback.yml/rollback":  {"cloudflare-api-token", "app-private-key"},
+		"audit.yml/pages":        {"cloudflare-api-token"},
+		"onboard.yml/onboard":    {"cloudflare-api-token", "app-private-key", "secrets", "secrets-key"},
+		"offboard.yml/offboard":  {"cloudflare-api-token", "app-private-key", "backup-api-token", "secrets-key"},
+		"move.yml/move":          {"cloudflare-api-token", "app-private-key", "secrets-key"},
+		"backup.yml/backup":      {"cloudflare-api-token", "backup-api-token"},
+		"drill.yml/drill":        {"cloudflare-api-token", "app-private-key", "secrets-key"},
 	}
 	pinned := regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*@[0-9a-f]{40}$`)
 	for name, src := range files {
@@ -256,6 +272,8 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		t.Errorf("the audit has its secret in environment %+v, if %q", job.Environment, job.If)
 	}
 
+	testForms(t, files)
+
 	var weekly workflowFile
 	if err := yaml.Unmarshal(files["rebase.yml"], &weekly); err != nil {
 		t.Fatal(err)
@@ -290,6 +308,15 @@ func TestWorkflowsAreSafe(t *testing.T) {
 		t.Errorf("ticking a box of the fleet issue does not start land: if %q", job.If)
 	}
 
+	// The groups of shops are shopfleet-<slug>, and any other of that form is some shop's, whose deploy it would cancel or hold up.
+	for name, text := range files {
+		for _, m := range regexp.MustCompile(`(?m)^ *group: (.*)$`).FindAllStringSubmatch(string(text), -1) {
+			if g := m[1]; !strings.HasPrefix(g, "fleet-") && g != "shopfleet-${{ inputs.shop }}" && g != "shopfleet-${{ needs.shop.outputs.slug }}" {
+				t.Errorf("%s has a group that can be a shop's: %s", name, g)
+			}
+		}
+	}
+
 	// What hears comments and what takes shops back has its secrets on main alone, waits for nothing, and is the App.
 	heard := []string{}
 	for name, on := range map[string][]string{"commands.yml": {"issue_comment", "schedule", "workflow_dispatch"}, "rollback.yml": {"workflow_dispatch"}} {
@@ -305,7 +332,7 @@ func TestWorkflowsAreSafe(t *testing.T) {
 				!strings.HasPrefix(job.If, "${{ github.repository == 'kvick/helm' && github.ref == 'refs/heads/main'") {
 				t.Errorf("job %s has its secrets in environment %+v, if %q", jobName, job.Environment, job.If)
 			}
-			if c := job.Concurrency; c.Cancel || c.Queue != "" || c.Group != map[string]string{"commands.yml": "shopfleet-command-${{ github.event.comment.id || 'recovery' }}"}[name] {
+			if c := job.Concurrency; c.Cancel || c.Queue != "" || c.Group != map[string]string{"commands.yml": "fleet-command-${{ github.event.comment.id || 'recovery' }}"}[name] {
 				t.Errorf("concurrency of %s: %+v", jobName, c)
 			}
 			for _, step := range job.Steps {
@@ -357,6 +384,80 @@ func TestWorkflowsAreSafe(t *testing.T) {
 	}
 }
 
+// testForms holds the workflows that make, move, keep and end shops: by hand or by the clock, on main alone, and what is typed
+// goes to the action as it is.
+func testForms(t *testing.T, files map[string][]byte) {
+	t.Helper()
+	for name, want := range map[string]struct {
+		on          []string
+		environment string
+		group       string // of the job's concurrency, or of the workflow's
+		app         bool
+	}{
+		"onboard.yml":  {[]string{"workflow_dispatch"}, "fleet-onboard", "shopfleet-${{ inputs.shop }}", true},
+		"offboard.yml": {[]string{"workflow_dispatch"}, "fleet-offboard", "shopfleet-${{ inputs.shop }}", true},
+		"move.yml":     {[]string{"workflow_dispatch"}, "fleet-offboard", "shopfleet-${{ inputs.shop }}", true},
+		"backup.yml":   {[]string{"schedule", "workflow_dispatch"}, "fleet-backup", "fleet-backup", false},
+		"drill.yml":    {[]string{"schedule", "workflow_dispatch"}, "fleet-drill", "fleet-drill", true},
+	} {
+		var w workflowFile
+		if err := yaml.Unmarshal(files[name], &w); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(w.On)); !slices.Equal(got, want.on) {
+			t.Errorf("%s is started by %v", name, got)
+		}
+		verb := strings.TrimSuffix(name, ".yml")
+		if by := fleetEvents[verb]; by.file != name || !slices.Equal(by.may, want.on) {
+			t.Errorf("the action lets %v start %s, in %s", by.may, verb, by.file)
+		}
+		for jobName, job := range w.Jobs {
+			if job.If != "${{ github.repository == 'kvick/helm' && github.ref == 'refs/heads/main' }}" {
+				t.Errorf("%s/%s: if %q", name, jobName, job.If)
+			}
+		}
+		job := w.Jobs[verb]
+		if job.Environment.Name != want.environment || job.Environment.Deployment == nil || *job.Environment.Deployment {
+			t.Errorf("%s has its secrets in environment %+v", name, job.Environment)
+		}
+		group := fmt.Sprint(w.Concurrency["group"])
+		if w.Concurrency == nil {
+			group = job.Concurrency.Group
+			if job.Concurrency.Cancel || job.Concurrency.Queue != "max" {
+				t.Errorf("concurrency of %s: %+v", name, job.Concurrency)
+			}
+		} else if w.Concurrency["cancel-in-progress"] == true {
+			t.Errorf("%s is cancelled by the next one", name)
+		}
+		if group != want.group {
+			t.Errorf("%s waits for %q", name, group)
+		}
+		told := 0
+		form, _ := w.On["workflow_dispatch"].(map[string]any)
+		inputs, _ := form["inputs"].(map[string]any)
+		for _, step := range job.Steps {
+			if step.Uses != testAction {
+				continue
+			}
+			if step.With["command"] != verb {
+				t.Errorf("%s runs command %s", name, step.With["command"])
+			}
+			if token, given := step.With["github-token"]; want.app != (given && token == "" && step.With["app-private-key"] != "") {
+				t.Errorf("%s is the App: %v", name, !want.app)
+			}
+			for input := range inputs {
+				if !slices.ContainsFunc(slices.Collect(maps.Values(step.With)), func(v string) bool { return strings.Contains(v, "inputs."+input) }) {
+					t.Errorf("%s: nobody hears of %s", name, input)
+				}
+				told++
+			}
+		}
+		if told != len(inputs) || len(inputs) == 0 {
+			t.Errorf("%s has inputs %v", name, slices.Sorted(maps.Keys(inputs)))
+		}
+	}
+}
+
 // TestSecretsAreAloneWithTheAction: npm runs what a commit wants it to run, and what ran once can change the steps after it,
 // by $GITHUB_ENV or by the files of the machine. So a job that is given secrets runs nothing but what brings the files.
 func TestSecretsAreAloneWithTheAction(t *testing.T) {
@@ -382,7 +483,7 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 			for _, step := range job.Steps {
 				switch {
 				case step.Uses != "" && allowed.MatchString(step.Uses):
-				case at == "audit.yml/audit" && strings.HasPrefix(step.Uses, "actions/upload-artifact@"): // nothing of a commit runs before or after it
+				case strings.HasPrefix(at, "audit.yml/") && strings.HasPrefix(step.Uses, "actions/upload-artifact@"): // nothing of a commit runs before or after it
 				case step.Uses == "" && step.Name == "Unpack the packages" && len(step.Env) == 0:
 					for line := range strings.Lines(step.Run) {
 						if program, _, _ := strings.Cut(line, " "); !slices.Contains([]string{"mkdir", "tar", "rm", "mv"}, program) {
@@ -395,17 +496,17 @@ func TestSecretsAreAloneWithTheAction(t *testing.T) {
 			}
 		}
 		packages, ok := w.Jobs["packages"]
-		if without := []string{"deploy.yml", "audit.yml", "commands.yml", "rollback.yml"}; !slices.Contains(without, name) && (!ok || packages.Needs != nil) {
+		if without := []string{"deploy.yml", "audit.yml", "commands.yml", "rollback.yml", "backup.yml"}; !slices.Contains(without, name) && (!ok || packages.Needs != nil) {
 			t.Errorf("%s: packages waits for %v", name, packages.Needs)
 		}
-		for _, with := range []string{"plan", "rebase"} {
+		for _, with := range []string{"plan", "rebase", "onboard", "offboard", "move", "drill"} {
 			if job, ok := w.Jobs[with]; ok && (job.Needs != "packages" || job.If != packages.If) {
 				t.Errorf("%s: %s needs %v, if %q, and packages if %q", name, with, job.Needs, job.If, packages.If)
 			}
 		}
 	}
 	slices.Sort(privileged)
-	if want := []string{"audit.yml/audit", "commands.yml/commands", "deploy-shop.yml/deploy", "plan.yml/plan", "rebase.yml/land", "rebase.yml/rebase", "rollback.yml/rollback"}; !slices.Equal(privileged, want) {
+	if want := []string{"audit.yml/audit", "audit.yml/pages", "backup.yml/backup", "commands.yml/commands", "deploy-shop.yml/deploy", "drill.yml/drill", "move.yml/move", "offboard.yml/offboard", "onboard.yml/onboard", "plan.yml/plan", "rebase.yml/land", "rebase.yml/rebase", "rollback.yml/rollback"}; !slices.Equal(privileged, want) {
 		t.Errorf("jobs with secrets: %v, want %v", privileged, want)
 	}
 

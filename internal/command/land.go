@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -398,14 +399,15 @@ func (r *rebasing) tell(ctx context.Context, l landing) error {
 		}
 	}
 	others := slices.DeleteFunc(slices.Clone(r.others), func(p github.PullRequest) bool { return p.Base.Ref != branch })
-	slices.SortStableFunc(others, func(a, b github.PullRequest) int {
+	sort.SliceStable(others, func(i, j int) bool {
+		a, b := others[i], others[j]
 		switch {
 		case a.Fork == b.Fork:
-			return 0
+			return false
 		case b.Fork:
-			return -1
+			return true
 		}
-		return 1
+		return false
 	})
 	for _, p := range others[:min(len(others), tells)] {
 		body := fmt.Sprintf("**shopfleet**: %s was carried onto a new main. This pull request shows the shop's old commits until its branch is rebased:\n\n%s",

@@ -109,6 +109,8 @@ func orderVerbs() []orderVerb {
 		{"hold", "/hold [--shop=<shop>] [reason]", "keep the shop as it is", true, readHoldWords, false},
 		{"release-hold", "/release-hold [shop]", "let the shop be deployed again", true, readShop, false},
 		{"audit", "/audit", "look the whole fleet over", false, readNothing, false},
+		{"status", "/status [shop]", "where the fleet or a shop stands", false, readShop, false},
+		{"cost", "/cost [shop]", "what the fleet or a shop costs", false, readShop, false},
 		{"pause", "/pause", "nothing lands until /resume; on the fleet's issue", false, readNothing, false},
 		{"resume", "/resume", "go on", false, readNothing, false},
 		{"skip", "/skip <shop>", "leave a shop out of this round; on the fleet's issue", false, readSkip, false},

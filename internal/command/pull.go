@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,9 @@ func (d *Door) planPull(ctx context.Context, f deployFlags) (err error) {
 		}
 		now := c.policy
 		if c.policy, err = c.readPolicy(ctx, f.policy, w.context.SHA); err != nil {
+			return err
+		}
+		if c.policy, err = placed(ctx, c.repo, c.policy, c.tipsByName()); err != nil {
 			return err
 		}
 		foreign = c.movedAccounts(now, slugs)
@@ -193,7 +197,7 @@ func distinctPlans(p *fleet.Policy, list []shopResult) []distinct {
 		out[i].shops = append(out[i].shops, r.Shop)
 	}
 	// What needs a person comes first.
-	slices.SortStableFunc(out, func(a, b distinct) int { return urgency(a.result) - urgency(b.result) })
+	sort.SliceStable(out, func(i, j int) bool { return urgency(out[i].result) < urgency(out[j].result) })
 	return out
 }
 
@@ -248,7 +252,7 @@ func shape(p *fleet.Policy, r shopResult) string {
 	for i, h := range shop.Hostnames {
 		names = append(names, [2]string{h, fmt.Sprint("hostname ", i)})
 	}
-	slices.SortStableFunc(names, func(a, b [2]string) int { return len(b[0]) - len(a[0]) })
+	sort.SliceStable(names, func(i, j int) bool { return len(names[j][0]) < len(names[i][0]) })
 	var pairs []string
 	for _, n := range names {
 		if n[0] != "" {

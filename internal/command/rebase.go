@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -297,6 +298,15 @@ func (r *rebasing) open(ctx context.Context, bare *git.Repository, refs map[stri
 	if r.c.policy, err = r.c.readPolicy(ctx, r.flags.policy, tip); err != nil {
 		return err
 	}
+	tips := map[string]string{}
+	for ref, commit := range refs {
+		if name, ok := strings.CutPrefix(ref, "refs/heads/"); ok {
+			tips[name] = commit
+		}
+	}
+	if r.c.policy, err = placed(ctx, bare, r.c.policy, tips); err != nil {
+		return err
+	}
 	for _, ref := range sortedKeys(refs) {
 		name, isBranch := strings.CutPrefix(ref, "refs/heads/")
 		if strings.HasPrefix(ref, lessonRefs) {
@@ -324,7 +334,7 @@ func (r *rebasing) open(ctx context.Context, bare *git.Repository, refs map[stri
 		}
 		r.all = append(r.all, rebase.Branch{Shop: shop, Tip: refs[ref]})
 	}
-	slices.SortFunc(r.all, func(a, b rebase.Branch) int { return strings.Compare(a.Shop.Slug, b.Shop.Slug) })
+	sort.Slice(r.all, func(i, j int) bool { return r.all[i].Shop.Slug < r.all[j].Shop.Slug })
 	for i := range r.all {
 		r.all[i].Head = r.heads[r.all[i].Shop.Slug]
 	}

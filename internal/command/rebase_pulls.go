@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/deploy"
@@ -83,7 +84,7 @@ func (r *rebasing) publish(ctx context.Context, only []string) error {
 			}
 		}
 	}
-	slices.SortStableFunc(wanted, func(a, b *rebase.Move) int { return b.State.Gravity() - a.State.Gravity() })
+	sort.SliceStable(wanted, func(i, j int) bool { return wanted[j].State.Gravity() < wanted[i].State.Gravity() })
 	plans := r.plans(ctx, wanted)
 	pages, err := r.pages(ctx, wanted, plans)
 	if err != nil {

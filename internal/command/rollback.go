@@ -473,6 +473,9 @@ func (r *returning) guard(ctx context.Context, shop fleet.Shop) (*guard, error) 
 				Hint:    "wait for it; if its process died, it can be said again after " + there.Expires.UTC().Format("15:04 MST"),
 			}}
 		}
+		if there.Leaving != nil {
+			return nil, deploy.Findings{there.Leaving.finding(shop.Slug, "a rollback")}
+		}
 		before := there
 		if there.Order != "" && there.Order == x.Order && (there.State == holdWorking || there.cut) {
 			before = there.Before // that of the run whose place this one takes

@@ -12,7 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"sort"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -77,6 +77,9 @@ func (d *Door) open(ctx context.Context, f policyFlags) (*checkout, error) {
 	}
 	c := &checkout{door: d, repo: repo, objects: repo, main: commit, base: commit, tips: tips, trees: map[string]string{}}
 	if c.policy, err = c.readPolicy(ctx, f, commit); err != nil {
+		return nil, err
+	}
+	if c.policy, err = placed(ctx, repo, c.policy, c.tipsByName()); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -350,7 +353,7 @@ func changes(from, to git.Tree) []deploy.Change {
 	for path, e := range before {
 		out = append(out, deploy.Change{Path: path, Before: uint32(e.Mode)})
 	}
-	slices.SortFunc(out, func(a, b deploy.Change) int { return strings.Compare(a.Path, b.Path) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
 	return out
 }
 
@@ -401,7 +404,7 @@ func (c *checkout) source(ctx context.Context, shop fleet.Shop, commit string, m
 			Hint:     "take it out of the branch",
 		}}
 	}
-	files := tree.tree.Without(configFile)
+	files := withoutBundle(c.policy, tree.tree)
 	dir, err := c.extract(ctx, files)
 	if err != nil {
 		return deploy.Source{}, fmt.Errorf("extracting %s: %w", shop.Branch, err)
