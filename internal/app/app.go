@@ -55,6 +55,7 @@ type Server struct {
 	// Open makes what the server cannot work without: the mirror is cloned and the desk opened. Until then deliveries are
 	// refused, which GitHub remembers.
 	Open   func(ctx context.Context) (Desk, error)
+	Pages  *Pages       // nil: nothing is shown in a browser
 	Sender Sender       // nil: what was missed is not asked for
 	Log    *slog.Logger // nil discards
 

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,9 @@ const (
 	envInstallation = "SHOPFLEET_APP_INSTALLATION_ID"
 	envSecret       = "SHOPFLEET_WEBHOOK_SECRET"
 	envOldSecret    = "SHOPFLEET_WEBHOOK_SECRET_OLD"
+	envClientID     = "SHOPFLEET_APP_CLIENT_ID"
+	envClientSecret = "SHOPFLEET_APP_CLIENT_SECRET"
+	envURL          = "SHOPFLEET_APP_URL"
 	envRepository   = "GITHUB_REPOSITORY"
 	envAPI          = "GITHUB_API_URL"
 	envServer       = "GITHUB_SERVER_URL"
@@ -61,7 +65,9 @@ JSON object a line, on standard error.
 
 It reads SHOPFLEET_APP_ID, SHOPFLEET_APP_PRIVATE_KEY, SHOPFLEET_WEBHOOK_SECRET
 (while it is rotated also SHOPFLEET_WEBHOOK_SECRET_OLD, the one before),
-GITHUB_REPOSITORY, and the accounts' API tokens. Of state it has a copy of the
+GITHUB_REPOSITORY, and the accounts' API tokens. With SHOPFLEET_APP_CLIENT_ID,
+SHOPFLEET_APP_CLIENT_SECRET and SHOPFLEET_APP_URL, its own address, it shows
+/status to people who sign in with GitHub and may see the repository. Of state it has a copy of the
 repository's branches, which it can lose.
 
 On SIGTERM no more is taken, and what is claimed is finished. Exit code 0 says
@@ -156,10 +162,14 @@ func runServe(ctx context.Context, d *command.Door, s Server, policy command.Des
 	}
 	defer l.Close()
 
-	log := NewLog(d.Stderr, append(x.secrets, x.app.Key)...)
+	client := github.Secret(d.Getenv(envClientSecret))
+	log := NewLog(d.Stderr, append(x.secrets, x.app.Key, client)...)
 	counted := &counting{next: d.Transport, host: hostOf(d.Getenv(envAPI)), counts: CallCounts{}}
 	if counted.next == nil {
 		counted.next = http.DefaultTransport.(*http.Transport).Clone()
+	}
+	if s.Pages, err = readPages(d, x, counted); err != nil {
+		return err
 	}
 	inside := behind(d, counted)
 	s.Hook, s.Repository, s.Log, s.Now, s.Version, s.Commit, s.Calls = hook, x.repository, log, d.Now, d.Version, d.Commit, counted.read
@@ -169,6 +179,29 @@ func runServe(ctx context.Context, d *command.Door, s Server, policy command.Des
 	}
 	s.Open = func(ctx context.Context) (Desk, error) { return openDesk(ctx, inside, dir, policy, log) }
 	return s.Serve(ctx, l)
+}
+
+// readPages is what people see in a browser, nil where no client secret is set.
+func readPages(d *command.Door, x settings, transport http.RoundTripper) (*Pages, error) {
+	client := d.Getenv(envClientSecret)
+	if client == "" {
+		return nil, nil
+	}
+	at, err := webAddress(envURL, d.Getenv(envURL))
+	if err != nil {
+		return nil, err
+	}
+	in := &github.SignIn{Web: d.Getenv(envServer), ClientID: d.Getenv(envClientID), ClientSecret: github.Secret(client), Callback: at + CallbackPath, Transport: transport}
+	if err := in.Check(); err != nil {
+		return nil, command.Usage(err, "set "+envClientID+", "+envClientSecret+" and "+envURL+", the server's own address")
+	}
+	// A cookie says who may see one repository: another one's server with the same App must not take it.
+	key := sha256.Sum256([]byte("shopfleet pages " + strings.ToLower(x.owner+"/"+x.name) + " " + in.Callback + " " + client))
+	return &Pages{SignIn: in, Key: key[:], Access: func(ctx context.Context, token github.Secret) (github.Access, error) {
+		return (&github.Client{
+			BaseURL: d.Getenv(envAPI), Owner: x.owner, Repo: x.name, Token: token, Transport: transport, UserAgent: "shopfleet/" + d.Version, Now: d.Now, Timeout: 10 * time.Second,
+		}).Access(ctx)
+	}}, nil
 }
 
 // behind is the door that orders come through: with the App's token for everything, nobody to ask, and nothing to read on
@@ -256,6 +289,7 @@ func (o *ManifestOptions) add(cmd *cobra.Command) {
 	flags.StringVar(&o.Homepage, "homepage", "", "`address` that the App's page links to (default: --url)")
 	flags.BoolVar(&o.Teams, "teams", false, "fleet.yml names teams under commands: the App reads their members")
 	flags.BoolVar(&o.Rebase, "rebase", true, "the weekly rebase runs as this App: it carries workflows")
+	flags.BoolVar(&o.Onboard, "onboard", true, "shops are onboarded and offboarded as this App: it makes and deletes their environments")
 }
 
 func manifest(d *command.Door) *cobra.Command {

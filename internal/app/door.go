@@ -52,6 +52,7 @@ func (r *running) handler() http.Handler {
 	mux.HandleFunc(WebhookPath, r.webhook)
 	mux.HandleFunc("GET /healthz", r.healthz)
 	mux.HandleFunc("GET /metrics", r.metrics)
+	r.addPages(mux)
 	return mux
 }
 

@@ -1,8 +1,8 @@
 package app
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/kvick/shopfleet/internal/command"
@@ -108,7 +108,7 @@ func (l *lanes) left() []*command.Order {
 	for _, e := range l.running {
 		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
+	sort.Slice(all, func(i, j int) bool { return all[i].number < all[j].number })
 	orders := make([]*command.Order, len(all))
 	for i, e := range all {
 		orders[i] = e.Order

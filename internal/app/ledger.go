@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/kvick/shopfleet/internal/github"
@@ -100,8 +101,8 @@ func (l *ledger) due(now time.Time, limit int, what func(guid string) mark) []*d
 			list = append(list, d)
 		}
 	}
-	slices.SortFunc(list, func(a, b *debt) int {
-		return cmp.Or(cmp.Compare(a.class, b.class), a.first.Compare(b.first), cmp.Compare(a.guid, b.guid))
+	sort.Slice(list, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(list[i].class, list[j].class), list[i].first.Compare(list[j].first), cmp.Compare(list[i].guid, list[j].guid)) < 0
 	})
 	return list[:min(limit, len(list))]
 }

@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kvick/shopfleet/internal/github"
@@ -25,7 +26,7 @@ func NewLog(w io.Writer, secrets ...github.Secret) *slog.Logger {
 			}
 		}
 	}
-	slices.SortFunc(pairs, func(a, b string) int { return len(b) - len(a) })
+	sort.Slice(pairs, func(i, j int) bool { return len(pairs[j]) < len(pairs[i]) })
 	var hide []string
 	for _, p := range slices.Compact(pairs) {
 		hide = append(hide, p, "***")

@@ -25,10 +25,11 @@ type ManifestOptions struct {
 	Homepage string // "" means URL
 	Teams    bool   // fleet.yml names teams under commands:
 	Rebase   bool   // the weekly rebase runs as this App too
+	Onboard  bool   // shops are onboarded and offboarded as this App too
 }
 
-// Permissions are the least that the App can do its work with (contracts/github/wire.md §1.9). Administration is not among
-// them: rules and environments are made by people. Nor are secrets, environments and pages.
+// Permissions are the least that the App can do its work with (contracts/github/wire.md §1.9). Administration is
+// there for the environments of new shops alone; secrets are not among them: people set those.
 func (o ManifestOptions) Permissions() []Permission {
 	list := []Permission{
 		{"metadata", "read", "who has write access: asked for each order, before anything else"},
@@ -42,6 +43,9 @@ func (o ManifestOptions) Permissions() []Permission {
 	}
 	if o.Rebase {
 		list = append(list, Permission{"workflows", "write", "carries main's changes of .github/workflows onto the shops' branches: GitHub refuses such pushes without"})
+	}
+	if o.Onboard {
+		list = append(list, Permission{"administration", "write", "makes a new shop's environment and its branch rule, and deletes it with the shop; GitHub has no smaller permission for it"})
 	}
 	if o.Teams {
 		list = append(list, Permission{"members", "read", "whether who orders is in the team that fleet.yml names"})
@@ -79,12 +83,13 @@ func (o ManifestOptions) Manifest(redirect string) ([]byte, error) {
 		Description string            `json:"description"`
 		Hook        hook              `json:"hook_attributes"`
 		Redirect    string            `json:"redirect_url,omitempty"`
+		Callbacks   []string          `json:"callback_urls"`
 		Public      bool              `json:"public"`
 		Permissions map[string]string `json:"default_permissions"`
 		Events      []string          `json:"default_events"`
 	}{
 		Name: o.Name, URL: orDefault(o.Homepage, at), Description: "Rolls back, lands and answers when people say so on pull requests.",
-		Hook: hook{at + WebhookPath, true}, Redirect: redirect, Permissions: map[string]string{},
+		Hook: hook{at + WebhookPath, true}, Redirect: redirect, Callbacks: []string{at + CallbackPath}, Permissions: map[string]string{},
 	}
 	for _, p := range o.Permissions() {
 		m.Permissions[p.Name] = p.Level

@@ -173,6 +173,8 @@ For the server (shopfleet serve), in its environment:
 SHOPFLEET_APP_ID=%d
 SHOPFLEET_WEBHOOK_SECRET=%s
 SHOPFLEET_APP_PRIVATE_KEY=%s
+SHOPFLEET_APP_CLIENT_ID=%s
+SHOPFLEET_APP_CLIENT_SECRET=%s
 
 For the workflows:
 
@@ -182,6 +184,6 @@ gh secret set SHOPFLEET_APP_PRIVATE_KEY --repo %s <<'KEY'
 KEY
 
 Install it on the repository: %s
-`, a.Slug, a.ID, a.ID, string(a.WebhookSecret), strings.ReplaceAll(key, "\n", `\n`), repository, a.ID, repository, key, installPage(a))
+`, a.Slug, a.ID, a.ID, string(a.WebhookSecret), strings.ReplaceAll(key, "\n", `\n`), a.ClientID, string(a.ClientSecret), repository, a.ID, repository, key, installPage(a))
 	return err
 }

@@ -40,6 +40,7 @@ func TestManifest(t *testing.T) {
 		Name, URL   string
 		Redirect    *string              `json:"redirect_url"`
 		Hook        struct{ URL string } `json:"hook_attributes"`
+		Callbacks   []string             `json:"callback_urls"`
 		Public      bool
 		Permissions map[string]string `json:"default_permissions"`
 		Events      []string          `json:"default_events"`
@@ -47,10 +48,10 @@ func TestManifest(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &m); err != nil {
 		t.Fatal(err)
 	}
-	if m.Name != "acme shops" || m.URL != "https://shops.example.com" || m.Hook.URL != "https://shops.example.com/webhook" || m.Public || m.Redirect != nil {
+	if m.Name != "acme shops" || m.URL != "https://shops.example.com" || m.Hook.URL != "https://shops.example.com/webhook" || m.Public || m.Redirect != nil || fmt.Sprint(m.Callbacks) != "[https://shops.example.com/sign-in/callback]" {
 		t.Errorf("%+v", m)
 	}
-	want := "map[actions:write checks:write contents:write deployments:write issues:write metadata:read pull_requests:write statuses:read workflows:write]"
+	want := "map[actions:write administration:write checks:write contents:write deployments:write issues:write metadata:read pull_requests:write statuses:read workflows:write]"
 	if got := fmt.Sprint(m.Permissions); got != want {
 		t.Errorf("it may %s, want %s", got, want)
 	}
@@ -63,6 +64,9 @@ func TestManifest(t *testing.T) {
 		if !strings.Contains(why, "event "+e+": ") || classOf(e, "created")+classOf(e, "opened")+classOf(e, "requested_action") == ignored {
 			t.Errorf("it is not said why it is told of %s, or nothing is done about it", e)
 		}
+	}
+	if _, out, _ := run(t, nil, "app", "manifest", "--url", "https://a.example", "--onboard=false"); strings.Contains(out, "administration") {
+		t.Errorf("without onboarding: %s", out)
 	}
 	for _, flag := range []string{"--rebase=false", "--teams"} {
 		_, out, _ := run(t, nil, "app", "manifest", "--url", "https://a.example", flag)
@@ -163,12 +167,13 @@ func TestSetup(t *testing.T) {
 	for _, part := range []string{
 		"gh variable set SHOPFLEET_APP_ID --repo acme/helm --body 7\n", "gh secret set SHOPFLEET_APP_PRIVATE_KEY --repo acme/helm <<'KEY'\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END",
 		"SHOPFLEET_WEBHOOK_SECRET=hook-secret\n", `SHOPFLEET_APP_PRIVATE_KEY=-----BEGIN RSA PRIVATE KEY-----\nMIIE\n`,
+		"SHOPFLEET_APP_CLIENT_ID=Iv1\n", "SHOPFLEET_APP_CLIENT_SECRET=client-secret\n",
 	} {
 		if strings.Count(printed, part) != 1 {
 			t.Errorf("%q is not printed once:\n%s", part, printed)
 		}
 	}
-	if strings.Contains(text, "hook-secret") || strings.Contains(text, "MIIE") || strings.Contains(printed, "client-secret") {
+	if strings.Contains(text, "hook-secret") || strings.Contains(text, "MIIE") || strings.Contains(text, "client-secret") {
 		t.Error("a secret is where it is not needed")
 	}
 	if fmt.Sprint(codes) != "[stale abc]" {
