@@ -212,7 +212,8 @@ func (r *actRun) run() error {
 	artifacts := filepath.Join(work, "artifacts")
 
 	args := []string{
-		event, "-P", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server", "-W", filepath.Join(started, file),
+		// One job after the other: jobs of a called workflow that run side by side write into one map, and act dies of it now and then.
+		event, "--concurrent-jobs", "1", "-P", "ubuntu-latest=-self-hosted", "--pull=false", "--no-cache-server", "-W", filepath.Join(started, file),
 		"-e", ts.Getenv("GITHUB_EVENT_PATH"), "-a", ts.Getenv("GITHUB_ACTOR"),
 		"--local-repository", hubOwner + "/" + hubRepo + "@main=" + main,
 		"--local-repository", actionOfScripts + "=" + own,
